@@ -1,0 +1,1 @@
+"""Which signals match: rules and their SQL, on tokens alone."""

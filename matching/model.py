@@ -1,0 +1,108 @@
+"""The nouns of matching: frozen, on tokens alone, and impossible to build wrong."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from typing import NewType
+from uuid import UUID
+
+from matching.errors import UntokenedSignalError
+
+SignalId = NewType("SignalId", UUID)
+MatchId = NewType("MatchId", UUID)
+ReporterId = NewType("ReporterId", UUID)
+OrganisationId = NewType("OrganisationId", UUID)
+Token = NewType("Token", UUID)
+
+
+class Role(StrEnum):
+    """What a token stands for; `weak` is the child by name, birth date and sex (M6)."""
+
+    CHILD = "child"
+    WEAK = "weak"
+    PARENT = "parent"
+    ADDRESS = "address"
+
+
+class Kind(StrEnum):
+    """What a match says: the same child, another child of the family, or perhaps the same child."""
+
+    CHILD = "child"
+    HOUSEHOLD = "household"
+    POSSIBLE = "possible"
+
+
+class Status(StrEnum):
+    """Where a match stands (L5)."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    VOID = "void"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a region decides about matching."""
+
+    parent_rule: bool = True
+    address_rule: bool = False
+    hub_limit: int = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """One reporter's statement that he is involved with one child.
+
+    `persons` are keyed hashes that tell one human being with two employers (M7).
+    """
+
+    id: SignalId
+    organisation: OrganisationId
+    reporter: ReporterId
+    persons: frozenset[UUID] = field(repr=False)
+    match_unit: UUID
+    live: bool
+    registered_at: datetime
+    remove_on: date
+    destroy_by: date
+    child: Token | None = field(repr=False)
+    weak: Token | None = field(repr=False)
+    parents: frozenset[Token] = field(repr=False)
+    address: Token | None = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.child is None and self.weak is None:
+            raise UntokenedSignalError(self.id)
+
+    @property
+    def household(self) -> frozenset[Token]:
+        """All household keys, whatever their role."""
+        return self.parents if self.address is None else self.parents | {self.address}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """Two signals that overlap, in canonical order."""
+
+    signal_a: Signal
+    signal_b: Signal
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeMatch:
+    """A match that was really written, under its number (A6)."""
+
+    id: MatchId
+    number: str
+    match: Match
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A live signal that carries a household token, with the best key of its child."""
+
+    child: Token = field(repr=False)
+    registered_at: datetime
+    remove_on: date
+    destroy_by: date

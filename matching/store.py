@@ -1,0 +1,347 @@
+"""SQL that narrows the choice for the rules, and writes what they decided.
+
+Why no match is missed (M10). A signal, its tokens and its queue row become visible in
+one commit, and commits on the primary become visible in one order. Take two overlapping
+signals X and Y, X visible before Y. Y's queue row is visible only together with Y. The
+look-up of Y's partners is a statement of its own after the claim, so its snapshot is
+younger than the claim, which saw Y: hence it sees X. The queue row disappears only in
+the commit that writes Y's matches; a crash brings it back. One row per pair and inserts
+in one order make a double discovery harmless. It holds under READ COMMITTED on the
+primary, with any number of matchers; it would not hold with a look-up before the
+registering commit, with one whose snapshot is older than the claim (an earlier statement,
+or the same one once the claim waits for a lock), or along a sequence.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from matching.model import (
+    MadeMatch,
+    Member,
+    Policy,
+    ReporterId,
+    Role,
+    Signal,
+    SignalId,
+    Token,
+)
+from schemas.database import Db
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+
+async def claim_queued(db: Db, limit: int) -> list[SignalId]:
+    """Take signals that wait to be matched; they stay taken only if this transaction commits.
+
+    Look their partners up in a later statement: only a snapshot younger than the claim is
+    sure to see every signal that was committed before the claimed one.
+    """
+    rows = await db.fetch(
+        """
+        -- matching.claim_queued
+        DELETE FROM matching.match_queue
+         WHERE id = ANY(ARRAY(
+               SELECT id
+                 FROM matching.match_queue
+                ORDER BY id
+                LIMIT $1
+                  FOR UPDATE SKIP LOCKED))
+        RETURNING signal_id
+        """,
+        limit,
+    )
+    return sorted({SignalId(row["signal_id"]) for row in rows})
+
+
+async def select_crowded(
+    db: Db, signals: Sequence[SignalId], limit: int
+) -> dict[Token, list[Member]]:
+    """Household tokens of these signals that may have outgrown the limit, with who carries them.
+
+    Tokens that are hubs already are left out.
+    """
+    rows = await db.fetch(
+        """
+        -- matching.select_crowded
+        WITH crowded AS MATERIALIZED (
+             SELECT DISTINCT mine.token
+               FROM matching.token AS mine
+              WHERE mine.signal_id = ANY($1)
+                AND mine.role IN ('parent', 'address')
+                AND NOT EXISTS (SELECT FROM matching.hub WHERE hub.token = mine.token)
+                AND (SELECT count(*)
+                       FROM (SELECT FROM matching.token AS other
+                              WHERE other.token = mine.token LIMIT $2 + 1) AS first) > $2)
+        SELECT crowded.token, best.token AS child,
+               signal.registered_at, signal.remove_on, signal.destroy_by
+          FROM crowded
+          JOIN matching.token AS carried ON carried.token = crowded.token
+          JOIN matching.signal ON signal.id = carried.signal_id AND signal.status = 'live'
+          JOIN LATERAL (
+               SELECT token
+                 FROM matching.token
+                WHERE signal_id = signal.id AND role IN ('child', 'weak')
+                ORDER BY role
+                LIMIT 1) AS best ON true
+        """,
+        signals,
+        limit,
+    )
+    members = defaultdict(list)
+    for row in rows:
+        members[Token(row["token"])].append(
+            Member(
+                child=Token(row["child"]),
+                registered_at=row["registered_at"],
+                remove_on=row["remove_on"],
+                destroy_by=row["destroy_by"],
+            )
+        )
+    return members
+
+
+async def insert_hubs(db: Db, hubs: Mapping[Token, datetime], at: datetime) -> int:
+    """Record hubs; the first record of a token stands. Returns how many are new."""
+    tokens = sorted(hubs)
+    rows = await db.fetch(
+        """
+        -- matching.insert_hubs
+        INSERT INTO matching.hub (token, since, recorded_at)
+        SELECT token, since, $3
+          FROM unnest($1::uuid[], $2::timestamptz[]) AS new (token, since)
+         ORDER BY token
+            ON CONFLICT DO NOTHING
+        RETURNING token
+        """,
+        tokens,
+        [hubs[token] for token in tokens],
+        at,
+    )
+    return len(rows)
+
+
+async def select_hubs(db: Db, tokens: Iterable[Token]) -> dict[Token, datetime]:
+    """Which of these tokens are hubs, and since when."""
+    rows = await db.fetch(
+        """
+        -- matching.select_hubs
+        SELECT token, since
+          FROM matching.hub
+         WHERE token = ANY($1)
+        """,
+        list(tokens),
+    )
+    return {Token(row["token"]): row["since"] for row in rows}
+
+
+async def select_candidates(db: Db, claimed: Sequence[SignalId]) -> list[tuple[SignalId, SignalId]]:
+    """Pairs of a claimed signal and another that could match: perhaps too many, never too few.
+
+    A hub's members are not walked, or a shelter would cost n^2 pairs (M5): of them come
+    only those from before it was one, and those that share a second hub.
+    """
+    rows = await db.fetch(
+        """
+        -- matching.select_candidates
+        WITH mine AS MATERIALIZED (
+             SELECT token.signal_id, token.token, hub.since,
+                    signal.registered_at < hub.since AS early,
+                    count(hub.token) OVER (PARTITION BY token.signal_id) AS hubs
+               FROM matching.token
+               JOIN matching.signal ON signal.id = token.signal_id
+               LEFT JOIN matching.hub ON hub.token = token.token
+              WHERE token.signal_id = ANY($1))
+        SELECT mine.signal_id AS claimed, other.signal_id AS partner
+          FROM mine
+          JOIN matching.token AS other ON other.token = mine.token
+         WHERE mine.since IS NULL
+           AND other.signal_id <> mine.signal_id
+         UNION
+        SELECT mine.signal_id, other.signal_id
+          FROM mine
+          JOIN matching.token AS other ON other.token = mine.token
+          JOIN matching.signal ON signal.id = other.signal_id
+         WHERE mine.early
+           AND signal.registered_at < mine.since
+           AND other.signal_id <> mine.signal_id
+         UNION
+        (SELECT mine.signal_id, other.signal_id
+           FROM mine
+           JOIN matching.token AS other ON other.token = mine.token
+          WHERE mine.since IS NOT NULL
+            AND mine.hubs > 1
+            AND other.signal_id <> mine.signal_id
+          GROUP BY mine.signal_id, other.signal_id
+         HAVING count(*) > 1)
+        """,
+        claimed,
+    )
+    return [(SignalId(row["claimed"]), SignalId(row["partner"])) for row in rows]
+
+
+async def lock_signals(db: Db, ids: Iterable[SignalId]) -> dict[SignalId, Signal]:
+    """Read signals as they are now, and keep a withdrawal out until this transaction ends.
+
+    Ended ones are left out; once ended, a signal never lives again.
+    """
+    rows = await db.fetch(
+        """
+        -- matching.lock_signals
+        SELECT id, organisation_id, reporter_id, match_unit_id,
+               registered_at, remove_on, destroy_by
+          FROM matching.signal
+         WHERE id = ANY($1)
+           AND status = 'live'
+         ORDER BY id
+           FOR SHARE
+        """,
+        list(ids),
+    )
+    tokens = await select_tokens(db, [row["id"] for row in rows])
+    persons = await select_persons(db, {row["reporter_id"] for row in rows})
+    return {
+        row["id"]: signal_of(row, tokens[row["id"]], persons.get(row["reporter_id"], frozenset()))
+        for row in rows
+    }
+
+
+async def select_tokens(
+    db: Db, signals: Sequence[SignalId]
+) -> dict[SignalId, dict[Role, frozenset[Token]]]:
+    """The tokens of signals, by role."""
+    rows = await db.fetch(
+        """
+        -- matching.select_tokens
+        SELECT signal_id, role, array_agg(token) AS tokens
+          FROM matching.token
+         WHERE signal_id = ANY($1)
+         GROUP BY signal_id, role
+        """,
+        signals,
+    )
+    tokens: dict[SignalId, dict[Role, frozenset[Token]]] = defaultdict(dict)
+    for row in rows:
+        tokens[row["signal_id"]][Role(row["role"])] = frozenset(row["tokens"])
+    return tokens
+
+
+async def select_persons(db: Db, reporters: Iterable[UUID]) -> dict[ReporterId, frozenset[UUID]]:
+    """The person keys of reporters."""
+    rows = await db.fetch(
+        """
+        -- matching.select_persons
+        SELECT reporter_id, keys
+          FROM matching.person
+         WHERE reporter_id = ANY($1)
+        """,
+        list(reporters),
+    )
+    return {row["reporter_id"]: frozenset(row["keys"]) for row in rows}
+
+
+def signal_of(
+    row: "Record", tokens: Mapping[Role, frozenset[Token]], persons: frozenset[UUID]
+) -> Signal:
+    """Build the noun from its rows."""
+    return Signal(
+        id=row["id"],
+        organisation=row["organisation_id"],
+        reporter=row["reporter_id"],
+        persons=persons,
+        match_unit=row["match_unit_id"],
+        live=True,
+        registered_at=row["registered_at"],
+        remove_on=row["remove_on"],
+        destroy_by=row["destroy_by"],
+        child=next(iter(tokens.get(Role.CHILD, ())), None),
+        weak=next(iter(tokens.get(Role.WEAK, ())), None),
+        parents=tokens.get(Role.PARENT, frozenset()),
+        address=next(iter(tokens.get(Role.ADDRESS, ())), None),
+    )
+
+
+async def insert_matches(db: Db, drafts: Sequence[MadeMatch], at: datetime) -> list[MadeMatch]:
+    """Write matches and their sides; a pair that already matched is left as it is (M9).
+
+    Returns what was really written. Rows go in by pair, so that two matchers that found
+    the same pairs wait for each other in one order.
+    """
+    ordered = sorted(drafts, key=lambda made: (made.match.signal_a.id, made.match.signal_b.id))
+    rows = await db.fetch(
+        """
+        -- matching.insert_matches
+        INSERT INTO matching.match (id, number, signal_a, signal_b, kind, status, matched_at)
+        SELECT id, number, signal_a, signal_b, kind, 'open', $6
+          FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[])
+            AS new (id, number, signal_a, signal_b, kind)
+         ORDER BY signal_a, signal_b
+            ON CONFLICT ON CONSTRAINT match_pair DO NOTHING
+        RETURNING id
+        """,
+        [made.id for made in ordered],
+        [made.number for made in ordered],
+        [made.match.signal_a.id for made in ordered],
+        [made.match.signal_b.id for made in ordered],
+        [made.match.kind for made in ordered],
+        at,
+    )
+    written = {row["id"] for row in rows}
+    matches = [made for made in ordered if made.id in written]
+    await insert_sides(db, matches, at)
+    return matches
+
+
+async def insert_sides(db: Db, matches: Sequence[MadeMatch], at: datetime) -> None:
+    """Write both sides of each match, from which an organisation lists its own."""
+    sides = [
+        (made.id, signal)
+        for made in matches
+        for signal in (made.match.signal_a, made.match.signal_b)
+    ]
+    await db.execute(
+        """
+        -- matching.insert_sides
+        INSERT INTO matching.match_side
+               (match_id, signal_id, organisation_id, reporter_id, matched_at)
+        SELECT match_id, signal_id, organisation_id, reporter_id, $5
+          FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[])
+            AS new (match_id, signal_id, organisation_id, reporter_id)
+        """,
+        [match for match, _ in sides],
+        [signal.id for _, signal in sides],
+        [signal.organisation for _, signal in sides],
+        [signal.reporter for _, signal in sides],
+        at,
+    )
+
+
+async def mark_processed(db: Db, signals: Sequence[SignalId], at: datetime) -> None:
+    """Note when the matcher was done with signals, match or not; the first time stands."""
+    await db.execute(
+        """
+        -- matching.mark_processed
+        INSERT INTO matching.processed (signal_id, processed_at)
+        SELECT signal_id, $2
+          FROM unnest($1::uuid[]) AS new (signal_id)
+         ORDER BY signal_id
+            ON CONFLICT DO NOTHING
+        """,
+        signals,
+        at,
+    )
+
+
+async def select_policy(db: Db) -> Policy:
+    """The region's rules as they are now."""
+    row = await db.fetchrow(
+        """
+        -- matching.select_policy
+        SELECT parent_rule, address_rule, hub_limit
+          FROM registry.region
+        """
+    )
+    return Policy(**row) if row else Policy()

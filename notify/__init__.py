@@ -1,0 +1,1 @@
+"""Getting notices to their recipients: ledger, stream and channels."""

@@ -1,0 +1,95 @@
+"""All interleavings of two sessions, statement by statement.
+
+A session runs the real code on a connection that stops before certain statements and
+before its commit until the schedule lets it go on. A session that waits for a lock is
+passed over until the lock is free, as in a real server.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import combinations
+from typing import cast
+
+from schemas.database import Db
+
+BLOCKED_SECONDS = 0.02
+
+Work = Callable[[Db], Awaitable[None]]
+
+
+def schedules(steps: int) -> Iterator[Sequence[int]]:
+    """All orders in which two sessions can take so many steps each, the first starting.
+
+    The sessions are alike, so orders in which the second starts tell nothing more.
+    """
+    for places in combinations(range(1, 2 * steps), steps - 1):
+        firsts = {0, *places}
+        yield [0 if place in firsts else 1 for place in range(2 * steps)]
+
+
+class Session:
+    """One session; `step` lets it run to its next stop."""
+
+    def __init__(self, db: Db, stops: frozenset[str], work: Sequence[Work]) -> None:
+        self._gate = asyncio.Semaphore(0)
+        self._stopped = asyncio.Event()
+        self._stops = stops
+        self._db = db
+        self.task = asyncio.create_task(self._run(work))
+
+    async def _run(self, work: Sequence[Work]) -> None:
+        stepped = cast("Db", Stepped(self, self._db))
+        try:
+            for each in work:
+                async with self._db.transaction():
+                    await each(stepped)
+                    await self.stop("commit")
+        finally:
+            self._stopped.set()
+
+    async def stop(self, statement: str) -> None:
+        """Wait here for the schedule, if this is one of the stops."""
+        if statement in self._stops:
+            self._stopped.set()
+            await self._gate.acquire()
+
+    async def step(self) -> None:
+        """Run to the next stop, to the end, or into a lock; one that waits for a lock stays."""
+        if self._stopped.is_set() and not self.task.done():
+            self._stopped.clear()
+            self._gate.release()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopped.wait(), BLOCKED_SECONDS)
+
+
+async def play(schedule: Sequence[int], sessions: Sequence[Session]) -> None:
+    """Run sessions by a schedule, then let what is left of them finish."""
+    for turn in schedule:
+        await sessions[turn].step()
+    while not all(session.task.done() for session in sessions):
+        for session in sessions:
+            await session.step()
+    await asyncio.gather(*(session.task for session in sessions))
+
+
+class Stepped:
+    """A connection whose statements stop at their session's stops."""
+
+    def __init__(self, session: Session, db: Db) -> None:
+        self._session = session
+        self._db = db
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[object]]:
+        method = getattr(self._db, name)
+
+        async def run(query: str, *values: object) -> object:
+            await self._session.stop(tag(query))
+            return await method(query, *values)
+
+        return run
+
+
+def tag(query: str) -> str:
+    """The name that a statement opens with."""
+    return query.strip().splitlines()[0].removeprefix("-- ")

@@ -1,0 +1,207 @@
+"""A mail server, letters to send, and workers to send them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from notify import ledger, queue, relay, worker
+from notify.attempts import DeliveryFinished, DeliveryStarted
+from notify.ledger import NewNotice
+from notify.mail import Letter, MatchItem, Route
+from notify.queue import Bell, Queue
+from notify.relay import run_relay
+from notify.retry import State
+from notify.worker import Office, run_worker
+from schemas.database import Db
+from tests.notify.smtp_peer import Peer, peer_listening
+
+if TYPE_CHECKING:
+    from asyncpg import Pool, Record
+
+AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+SENDER = "vin@index.test"
+
+
+def letter_for(number: int) -> Letter:
+    return Letter(
+        recipient=f"reporter{number}@school.test",
+        language="nl",
+        items=[
+            MatchItem(
+                reference=f"D-2026.{number:04}",
+                number="M-7KQ4-9XWD-2",
+                kind="child",
+                name=f"Reporter {number + 1}",
+                function="Jeugdarts",
+                organisation="GGD",
+                phone="072 123 45 67",
+                email=f"reporter{number + 1}@ggd.test",
+            )
+        ],
+    )
+
+
+@dataclass
+class Letters:
+    """Composes what a test wrote down; a notice without a letter has nothing left to tell."""
+
+    by_notice: dict[UUID, Letter] = field(default_factory=dict)
+    written: Callable[[UUID], Awaitable[None]] | None = None
+
+    async def recipient(self, _db: Db, notice: UUID) -> str | None:
+        letter = self.by_notice.get(notice)
+        return letter.recipient if letter else None
+
+    async def compose(self, _db: Db, notice: UUID) -> Letter | None:
+        if self.written:
+            await self.written(notice)
+        return self.by_notice.get(notice)
+
+
+@dataclass
+class Log:
+    """Keeps what the audit log would."""
+
+    events: list[DeliveryStarted | DeliveryFinished] = field(default_factory=list)
+
+    async def __call__(self, _db: Db, event: DeliveryStarted | DeliveryFinished) -> None:
+        self.events.append(event)
+
+    def results(self) -> list[str]:
+        return [event.result for event in self.events if isinstance(event, DeliveryFinished)]
+
+
+@pytest.fixture
+def letters() -> Letters:
+    return Letters()
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest_asyncio.fixture
+async def peer() -> AsyncIterator[Peer]:
+    async with peer_listening() as listening:
+        yield listening
+
+
+@dataclass
+class Service:
+    """Relay and workers on one database, one Redis and one mail server."""
+
+    pool: "Pool[Record]"
+    redis: Redis
+    letters: Letters
+    log: Log
+    peer: Peer
+
+    def office(self, name: str = "worker 1", **changes: object) -> Office:
+        settings: dict[str, object] = {
+            "pool": self.pool,
+            "queue": Queue(self.redis),
+            "composer": self.letters,
+            "journal": self.log,
+            "route": Route(
+                host="127.0.0.1", port=self.peer.port, sender=SENDER, tls_required=False
+            ),
+            "name": name,
+        }
+        return Office(**(settings | changes))  # type: ignore[arg-type]
+
+    @asynccontextmanager
+    async def running(self, *offices: Office) -> AsyncIterator[asyncio.Event]:
+        """Let a relay and workers run, one when none is named, and stop them as SIGTERM does."""
+        stop = asyncio.Event()
+        async with self.relaying(), asyncio.TaskGroup() as group:
+            for office in offices or [self.office()]:
+                group.create_task(run_worker(office, stop))
+            yield stop
+            stop.set()
+
+    @asynccontextmanager
+    async def relaying(self) -> AsyncIterator[None]:
+        """Let a relay run."""
+        stop, bell = asyncio.Event(), Bell(self.redis)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run_relay(self.pool, Queue(self.redis), bell, self.log, stop))
+            yield
+            stop.set()
+
+    async def append(self, count: int = 1) -> list[UUID]:
+        """Write notices with a letter each."""
+        notices = [NewNotice(uuid4(), uuid4(), [(uuid4(), uuid4())]) for _ in range(count)]
+        for number, notice in enumerate(notices):
+            self.letters.by_notice[notice.id] = letter_for(number)
+        async with self.pool.acquire() as db, db.transaction():
+            await ledger.append(db, notices, AT)
+        return [notice.id for notice in notices]
+
+    async def counts(self) -> dict[State, int]:
+        async with self.pool.acquire() as db:
+            return await ledger.count_by_state(db)
+
+    async def settle(self, **expected: int) -> None:
+        """Wait until so many deliveries stand in each state."""
+        wanted = {State(state): count for state, count in expected.items()}
+        for _ in range(500):
+            if await self.counts() == wanted:
+                return
+            await asyncio.sleep(0.01)
+        pytest.fail(f"still {await self.counts()}")
+
+    async def execute(self, statement: str) -> None:
+        async with self.pool.acquire() as db:
+            await db.execute(statement)
+
+    async def drop_connections(self) -> None:
+        """Have the database hang up on everyone, as a restart does."""
+        async with self.pool.acquire() as db:
+            await db.execute(
+                """
+                SELECT pg_terminate_backend(pid)
+                  FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()
+                """
+            )
+
+    async def hurry(self) -> None:
+        """Let every wait, visibility and lease be over."""
+        await self.execute(
+            """
+            UPDATE notify.delivery
+               SET next_at = clock_timestamp(),
+                   lease_until = CASE WHEN state = 'sending' THEN clock_timestamp() END
+            """
+        )
+
+    async def value(self, query: str) -> object:
+        async with self.pool.acquire() as db:
+            return await db.fetchval(query)
+
+
+@pytest.fixture
+def service(pool: "Pool[Record]", redis: Redis, letters: Letters, log: Log, peer: Peer) -> Service:
+    return Service(pool, redis, letters, log, peer)
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Poll often, so that tests end soon."""
+    for module, name in [
+        (queue, "LISTEN_SECONDS"),
+        (relay, "POLL_SECONDS"),
+        (relay, "TIDY_SECONDS"),
+        (worker, "READ_SECONDS"),
+        (worker, "WAIT_SECONDS"),
+    ]:
+        monkeypatch.setattr(module, name, 0.02)

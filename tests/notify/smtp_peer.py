@@ -1,0 +1,139 @@
+"""A real SMTP server on the loopback that fails where a test tells it to."""
+
+import asyncio
+import ssl
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+# Where a fault can strike: CONTENT once the server asked for the mail, DOT when it has all of
+# it, ANSWER when it has taken responsibility for it.
+MOMENTS: Final = ("CONNECT", "EHLO", "STARTTLS", "MAIL", "RCPT", "DATA", "CONTENT", "DOT", "ANSWER")
+DROP: Final = "drop"
+HANG: Final = "hang"
+
+Hook = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A mail that the server answered for."""
+
+    sender: str
+    recipient: str
+    content: bytes
+    encrypted: bool
+
+
+class DroppedError(Exception):
+    """The script cuts the line here."""
+
+
+class Peer:
+    """What the server got, and what it shall do: `faults[moment]` is used up one by one."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.port = 0
+        self.accepted: list[Accepted] = []
+        self.sessions = 0
+        self.faults: dict[str, deque[str]] = defaultdict(deque)
+        self.hooks: dict[str, Hook] = {}
+        self.tls = tls
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.sessions += 1
+        try:
+            with suppress(DroppedError, ConnectionError, asyncio.IncompleteReadError):
+                await Session(self, reader, writer).talk()
+        finally:
+            writer.close()
+        with suppress(ConnectionError, ssl.SSLError):
+            await writer.wait_closed()
+
+    async def meet(self, moment: str, reply: str) -> str:
+        """The reply that the script wants at this moment."""
+        if moment in self.hooks:
+            await self.hooks[moment]()
+        fault = self.faults[moment].popleft() if self.faults[moment] else None
+        if fault == DROP:
+            raise DroppedError
+        if fault == HANG:
+            await asyncio.Event().wait()
+        return fault or reply
+
+
+class Session:
+    def __init__(
+        self, peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.peer = peer
+        self.reader = reader
+        self.writer = writer
+        self.encrypted = False
+        self.sender = self.recipient = ""
+
+    async def talk(self) -> None:
+        await self.say("CONNECT", "220 peer")
+        while line := (await self.reader.readline()).decode().strip():
+            verb, _, rest = line.partition(" ")
+            await getattr(self, f"on_{verb.lower()}")(rest)
+
+    async def say(self, moment: str, reply: str) -> bool:
+        """Reply, and tell whether it was a yes."""
+        reply = await self.peer.meet(moment, reply)
+        self.writer.write(reply.encode() + b"\r\n")
+        await self.writer.drain()
+        return reply[0] in "23"
+
+    async def on_ehlo(self, _: str) -> None:
+        offer = "250-peer\r\n250 STARTTLS" if self.peer.tls and not self.encrypted else "250 peer"
+        await self.say("EHLO", offer)
+
+    async def on_starttls(self, _: str) -> None:
+        if await self.say("STARTTLS", "220 go") and self.peer.tls:
+            await self.writer.start_tls(self.peer.tls)
+            self.encrypted = True
+
+    async def on_mail(self, rest: str) -> None:
+        self.sender = rest.removeprefix("FROM:").strip("<>")
+        await self.say("MAIL", "250 ok")
+
+    async def on_rcpt(self, rest: str) -> None:
+        self.recipient = rest.removeprefix("TO:").strip("<>")
+        await self.say("RCPT", "250 ok")
+
+    async def on_data(self, _: str) -> None:
+        if not await self.say("DATA", "354 go"):
+            return
+        await self.peer.meet("CONTENT", "")
+        content = await self.reader.readuntil(b"\r\n.\r\n")
+        reply = await self.peer.meet("DOT", "250 ok")
+        if reply.startswith("250"):
+            mail = content.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n.")
+            self.peer.accepted.append(Accepted(self.sender, self.recipient, mail, self.encrypted))
+        await self.say("ANSWER", reply)
+
+    async def on_quit(self, _: str) -> None:
+        self.writer.write(b"221 bye\r\n")
+        raise DroppedError
+
+
+@asynccontextmanager
+async def peer_listening(tls: ssl.SSLContext | None = None) -> AsyncIterator[Peer]:
+    peer = Peer(tls)
+    talks: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(peer.serve(reader, writer))
+        talks.add(task)
+        task.add_done_callback(talks.discard)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    peer.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield peer
+        for task in talks:
+            task.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""The referral index: registering signals, matching them, telling those concerned."""

@@ -1,0 +1,122 @@
+"""HTTP for matches."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from aiohttp import web
+
+from matching.errors import MatchNumberError
+from matching.number import parse
+from schemas.problem import Problem
+from vin import matches
+from vin.api.context import CONTEXT
+from vin.api.wire import ContactOut, MatchList, MatchOut, MatchQuery, MatchSideQuery, Outcomes
+from vin.errors import NotFoundError
+from vin.matches import OwnMatch, Reader, Wanted
+from vin.web.body import reply
+from vin.web.caller import CALLER
+from vin.web.problems import REQUEST_ID
+from vin.web.query import Position, cursor_text, read_query
+from vin.web.routes import Route
+
+START = Position(datetime(1970, 1, 1, tzinfo=UTC), (UUID(int=0), UUID(int=0)))
+
+
+async def list_matches(request: web.Request) -> web.Response:
+    """List the organisation's own sides of matches, oldest first."""
+    context = request.app[CONTEXT]
+    query = read_query(request, MatchQuery)
+    after = query.cursor or START
+    wanted = Wanted(
+        reporter_id=query.reporter_id,
+        after=(after.at, after.ids[0], after.ids[1]),
+        limit=query.limit,
+    )
+    async with context.pool.acquire() as db, db.transaction():
+        found, more = await matches.list_matches(
+            db, wanted, reader_of(request), context.secrets.contact, await context.clock.now(db)
+        )
+    cursor = cursor_text(position_of(found[-1])) if more else None
+    return reply(MatchList(items=[match_out(each) for each in found], next_cursor=cursor))
+
+
+def position_of(match: OwnMatch) -> Position:
+    return Position(match.matched_at, (match.id, match.signal))
+
+
+async def get_match(request: web.Request) -> web.Response:
+    """Read one of the organisation's own sides of a match."""
+    context = request.app[CONTEXT]
+    query = read_query(request, MatchSideQuery)
+    try:
+        number = parse(request.match_info["number"])
+    except MatchNumberError:
+        raise NotFoundError from None
+    async with context.pool.acquire() as db, db.transaction():
+        found = await matches.read_match(
+            db,
+            number,
+            query.signal_id,
+            reader_of(request),
+            context.secrets.contact,
+            await context.clock.now(db),
+        )
+    return reply(match_out(found))
+
+
+def reader_of(request: web.Request) -> Reader:
+    caller = request[CALLER]
+    return Reader(
+        organisation=caller.organisation_id,
+        client=caller.client_id,
+        request_id=request[REQUEST_ID],
+    )
+
+
+def match_out(match: OwnMatch) -> MatchOut:
+    contact = None
+    if match.other is not None:
+        person, organisation = match.other
+        contact = ContactOut(
+            name=person.name,
+            function=person.function,
+            organisation=organisation,
+            email=person.email,
+            phone=person.phone,
+            reachable=person.reachable,
+        )
+    return MatchOut(
+        number=match.number,
+        kind=match.kind,
+        signal_id=match.signal,
+        reference=match.reference,
+        matched_at=match.matched_at,
+        status=match.status,
+        contact=contact,
+        outcomes=Outcomes(),
+    )
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/matches",
+        operation_id="listMatches",
+        summary="Toon de eigen matches",
+        handler=list_matches,
+        scope="matches",
+        query=MatchQuery,
+        response=MatchList,
+    ),
+    Route(
+        method="GET",
+        path="/v1/matches/{number}",
+        operation_id="getMatch",
+        summary="Toon een eigen match",
+        handler=get_match,
+        scope="matches",
+        query=MatchSideQuery,
+        response=MatchOut,
+        problems=(Problem.NOT_FOUND, Problem.AMBIGUOUS_SIDE),
+    ),
+)

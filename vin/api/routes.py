@@ -1,0 +1,11 @@
+"""The index's route table: what builds its router, its document and its permission tests."""
+
+from vin.api import health, matches, reporters, signals, token
+
+ROUTES = (
+    *token.ROUTES,
+    *reporters.ROUTES,
+    *signals.ROUTES,
+    *matches.ROUTES,
+    *health.ROUTES,
+)

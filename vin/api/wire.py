@@ -1,0 +1,174 @@
+"""What the index says and takes as JSON (contract §3.3)."""
+
+from datetime import date
+from enum import StrEnum
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
+
+from matching.model import Kind, Status
+from vin.crypto.oprf import ElementError, check_element
+from vin.web.query import CursorOf, Page, Position
+from vin.web.wire import Element, Instant, LocalDate, ReporterCode, Wire, refusal
+
+MAX_PARENTS = 4
+MAX_ADDRESSES = 1
+DOMAIN_OF = {"bsn": "child", "demographic": "weak", "parent": "parent", "address": "address"}
+
+
+def _on_curve(element: bytes) -> bytes:
+    try:
+        check_element(element)
+    except ElementError:
+        raise refusal(code="element", reason="Not a point of the group.") from None
+    return element
+
+
+def _fitting(domain: str, info: ValidationInfo) -> str:
+    what = info.data.get("kind") or info.data.get("role")
+    if what is not None and domain.partition("/")[2] != DOMAIN_OF[what]:
+        raise refusal(code="domain", reason="This domain does not go with the kind or role.")
+    return domain
+
+
+def _family(household: "list[HouseholdKey]") -> "list[HouseholdKey]":
+    roles = [key.role for key in household]
+    if roles.count("parent") > MAX_PARENTS or roles.count("address") > MAX_ADDRESSES:
+        raise refusal(code="length", reason="At most 4 parents and 1 address.")
+    if len({(key.role, key.element) for key in household}) < len(household):
+        raise refusal(code="duplicate", reason="The same key occurs twice.")
+    return household
+
+
+Domain = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}/[a-z]{1,16}$"), AfterValidator(_fitting)
+]
+Epoch = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Point = Annotated[Element, AfterValidator(_on_curve)]
+Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,40}$")]
+
+
+class ChildKey(Wire):
+    """The child's unblinded element, by number or by name, birth date and sex."""
+
+    kind: Literal["bsn", "demographic"]
+    domain: Domain
+    epoch: Epoch
+    element: Point
+
+
+class HouseholdKey(Wire):
+    """A parent's or an address's unblinded element."""
+
+    role: Literal["parent", "address"]
+    domain: Domain
+    epoch: Epoch
+    element: Point
+
+
+class SignalIn(Wire):
+    """A registration."""
+
+    reporter_id: ReporterCode
+    reference: Reference
+    child: ChildKey
+    household: Annotated[list[HouseholdKey], Field(default=[]), AfterValidator(_family)]
+    remove_on: LocalDate | None = None
+    destroy_by: LocalDate | None = None
+    permit: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
+class SignalOut(Wire):
+    """What a registration answers; it never tells of a match or of history."""
+
+    id: UUID
+    reporter_id: str
+    reference: str
+    status: Literal["live", "ended"]
+    registered_at: Instant
+    remove_on: date
+
+
+class SignalRead(SignalOut):
+    """A signal read back, with when the matcher was done with it."""
+
+    processed_at: Instant | None
+
+
+class SignalQuery(Page):
+    """Which signals to list."""
+
+    reporter_id: ReporterCode | None = None
+    cursor: Annotated[Position | None, CursorOf(1)] = None
+
+
+class SignalList(Wire):
+    """One page of signals."""
+
+    items: list[SignalRead]
+    next_cursor: str | None
+
+
+class Ground(StrEnum):
+    """Why a signal is withdrawn (L2)."""
+
+    UNJUSTIFIED = "unjustified"
+    RISK_GONE = "riskGone"
+
+
+class WithdrawalIn(Wire):
+    """A withdrawal."""
+
+    ground: Annotated[Ground, Field(strict=False)]
+
+
+class ContactOut(Wire):
+    """The other reporter, as far as a match lets one know him (D2)."""
+
+    name: str
+    function: str
+    organisation: str
+    email: str
+    phone: str
+    reachable: str | None
+
+
+class Outcomes(Wire):
+    """What each side said happened after the match."""
+
+    own: str | None = None
+    other: str | None = None
+
+
+class MatchOut(Wire):
+    """One side of a match."""
+
+    number: str
+    kind: Kind
+    signal_id: UUID
+    reference: str
+    matched_at: Instant
+    status: Status
+    contact: ContactOut | None
+    outcomes: Outcomes
+
+
+class MatchQuery(Page):
+    """Which matches to list."""
+
+    reporter_id: ReporterCode | None = None
+    cursor: Annotated[Position | None, CursorOf(2)] = None
+
+
+class MatchSideQuery(Wire):
+    """Which side of a match, where both are one's own."""
+
+    signal_id: Annotated[UUID | None, Field(strict=False)] = None
+
+
+class MatchList(Wire):
+    """One page of matches."""
+
+    items: list[MatchOut]
+    next_cursor: str | None

@@ -1,0 +1,102 @@
+"""Who did what, when and why (G3): the event catalogue, and the one way to write an entry.
+
+An entry holds internal ids only. What an event may tell beyond actor and object is its
+allow-list in `FIELDS`; anything else is refused, so that no token, identifier or contact
+detail can slip in through a new call.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from schemas.database import Db
+
+
+class Event(StrEnum):
+    """Everything that leaves a trace, in the words of the domain."""
+
+    REGION_ONBOARDED = "region.onboarded"
+    REPORTER_DESIGNATED = "reporter.designated"
+    REPORTER_CHANGED = "reporter.changed"
+    SIGNAL_REGISTERED = "signal.registered"
+    SIGNAL_RETURNED = "signal.returned"
+    SIGNAL_WITHDRAWN = "signal.withdrawn"
+    HUB_RECORDED = "hub.recorded"
+    MATCH_MADE = "match.made"
+    CONTACT_OPENED = "contact.opened"
+    DELIVERY_STARTED = "delivery.started"
+    DELIVERY_FINISHED = "delivery.finished"
+    CHANNEL_PAUSED = "channel.paused"
+    CHANNEL_RESUMED = "channel.resumed"
+    MATCHES_AUDITED = "matches.audited"
+
+
+FIELDS: Mapping[Event, frozenset[str]] = {
+    Event.REGION_ONBOARDED: frozenset({"changes"}),
+    Event.REPORTER_DESIGNATED: frozenset({"organisation"}),
+    Event.REPORTER_CHANGED: frozenset({"organisation"}),
+    Event.SIGNAL_REGISTERED: frozenset({"reporter"}),
+    Event.SIGNAL_RETURNED: frozenset({"reporter"}),
+    Event.SIGNAL_WITHDRAWN: frozenset({"ground", "matches"}),
+    Event.HUB_RECORDED: frozenset(),
+    Event.MATCH_MADE: frozenset({"number", "kind", "signals", "notices"}),
+    Event.CONTACT_OPENED: frozenset({"signal"}),
+    Event.DELIVERY_STARTED: frozenset({"notice", "channel", "attempt"}),
+    Event.DELIVERY_FINISHED: frozenset({"notice", "channel", "attempt", "code"}),
+    Event.CHANNEL_PAUSED: frozenset({"channel"}),
+    Event.CHANNEL_RESUMED: frozenset({"channel"}),
+    Event.MATCHES_AUDITED: frozenset({"number"}),
+}
+
+
+class UnlistedFieldError(Exception):
+    """An event was to tell something that its allow-list does not name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of the log: `actor` is a client id, an operator's login name or a process."""
+
+    event: Event
+    actor_kind: str
+    actor: str
+    object_kind: str
+    object_id: UUID | None
+    result: str = "done"
+    purpose: str | None = None
+    request_id: UUID | None = None
+    detail: Mapping[str, str | int | bool | list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unlisted = self.detail.keys() - FIELDS[self.event]
+        if unlisted:
+            raise UnlistedFieldError(self.event, sorted(unlisted))
+
+
+async def append(db: Db, at: datetime, entries: Sequence[Entry]) -> None:
+    """Write the entries in the caller's transaction, so that act and entry commit together."""
+    if not entries:
+        return
+    await db.execute(
+        """
+        -- audit.append
+        INSERT INTO audit.entry
+               (at, event, actor_kind, actor, object_kind, object_id, purpose, result, request_id, detail)
+        SELECT $1, *
+          FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[],
+                      $7::text[], $8::text[], $9::uuid[], $10::jsonb[])
+        """,
+        at,
+        [entry.event for entry in entries],
+        [entry.actor_kind for entry in entries],
+        [entry.actor for entry in entries],
+        [entry.object_kind for entry in entries],
+        [entry.object_id for entry in entries],
+        [entry.purpose for entry in entries],
+        [entry.result for entry in entries],
+        [entry.request_id for entry in entries],
+        [json.dumps(dict(entry.detail)) for entry in entries],
+    )

@@ -1,0 +1,37 @@
+"""The keys that seal contact data: kept in the database, wrapped by a key that is not."""
+
+from datetime import datetime
+
+from schemas.database import Db
+from vin.crypto.seal import DataKeys, KeyEncryptionKey, new_data_key
+from vin.errors import StartError
+
+
+async def ensure_data_key(db: Db, kek: KeyEncryptionKey, at: datetime) -> None:
+    """Make the first data key where there is none; several may try at once."""
+    await db.execute(
+        """
+        -- data_keys.ensure_data_key
+        INSERT INTO registry.data_key (epoch, wrapped, created_at)
+        SELECT 1, $1, $2
+         WHERE NOT EXISTS (SELECT FROM registry.data_key)
+            ON CONFLICT (epoch) DO NOTHING
+        """,
+        kek.wrap(new_data_key()),
+        at,
+    )
+
+
+async def load_data_keys(db: Db, kek: KeyEncryptionKey) -> DataKeys:
+    """Unwrap the data keys of all epochs; new boxes are sealed with the newest."""
+    rows = await db.fetch(
+        """
+        -- data_keys.load_data_keys
+        SELECT epoch, wrapped
+          FROM registry.data_key
+        """
+    )
+    if not rows:
+        message = "There is no key for contact data yet: run `vin onboard` first."
+        raise StartError(message)
+    return DataKeys({row["epoch"]: kek.unwrap(row["wrapped"]) for row in rows})

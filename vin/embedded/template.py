@@ -1,0 +1,56 @@
+"""A packed new cluster in the user's cache: unpacking it is quicker than initdb.
+
+The file is a digest followed by a tar archive. It is renamed into place, so that it is never
+half there, and one whose digest does not fit is not used.
+"""
+
+import hashlib
+import io
+import os
+import tarfile
+from contextlib import suppress
+from pathlib import Path
+
+from vin.embedded.home import EmbeddedError, make_private
+
+DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+def template_path(version: str) -> Path | None:
+    """Where the template of a version lies; None when this user can have no private cache."""
+    try:
+        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        cache = Path(root, "vin")
+        make_private(cache)
+    except (EmbeddedError, RuntimeError):  # Path.home raises the latter
+        return None
+    return cache / f"postgresql-{version}.template"
+
+
+def unpack(template: Path, cluster: Path) -> bool:
+    """Make a cluster from the template; False, and nothing made, if it is absent or damaged."""
+    try:
+        content = memoryview(template.read_bytes())
+    except OSError:
+        return False
+    digest, archive = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    if hashlib.sha256(archive).digest() != digest:
+        return False
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        tar.extractall(cluster, filter="tar")
+    return True
+
+
+def pack(cluster: Path, template: Path) -> None:
+    """Keep a cluster that no server has used yet as the template, if the cache has room."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(cluster, ".")
+    digest = hashlib.sha256(archive.getbuffer()).digest()
+    new = template.with_name(f"{template.name}.{os.getpid()}")
+    with suppress(OSError):
+        try:
+            new.write_bytes(digest + archive.getbuffer())
+            new.replace(template)
+        finally:
+            new.unlink(missing_ok=True)

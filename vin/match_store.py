@@ -1,0 +1,125 @@
+"""SQL of matches as a side sees them: which are whose, and what a side may be shown."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from matching.model import Kind, Status
+from schemas.database import Db
+from vin.crypto.seal import Sealed
+
+SideKey = tuple[UUID, UUID]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One side of a match: its own signal, and who is on the other side."""
+
+    match: UUID
+    number: str
+    kind: Kind
+    status: Status
+    matched_at: datetime
+    signal: UUID
+    organisation: UUID
+    reference: Sealed = field(repr=False)
+    other_signal: UUID
+    other_reporter: UUID
+
+
+async def select_page(
+    db: Db,
+    organisation: UUID,
+    reporter: UUID | None,
+    after: tuple[datetime, UUID, UUID],
+    limit: int,
+) -> list[SideKey]:
+    """The next sides of an organisation, or of one of its reporters, oldest first."""
+    rows = await db.fetch(
+        """
+        -- match_store.select_page
+        SELECT match_id, signal_id
+          FROM matching.match_side
+         WHERE organisation_id = $1
+           AND ($2::uuid IS NULL OR reporter_id = $2)
+           AND (matched_at, match_id, signal_id) > ($3, $4, $5)
+         ORDER BY matched_at, match_id, signal_id
+         LIMIT $6
+        """,
+        organisation,
+        reporter,
+        *after,
+        limit,
+    )
+    return [(row["match_id"], row["signal_id"]) for row in rows]
+
+
+async def select_by_number(db: Db, organisation: UUID, number: str) -> list[SideKey]:
+    """The sides of a match that an organisation holds: none, one, or both."""
+    rows = await db.fetch(
+        """
+        -- match_store.select_by_number
+        SELECT match_side.match_id, match_side.signal_id
+          FROM matching.match_side
+          JOIN matching.match ON match.id = match_side.match_id
+         WHERE match.number = $2
+           AND match_side.organisation_id = $1
+        """,
+        organisation,
+        number,
+    )
+    return [(row["match_id"], row["signal_id"]) for row in rows]
+
+
+async def select_sides(db: Db, keys: Sequence[SideKey]) -> list[Side]:
+    """What these (match, signal) sides are now, in the order asked for; gone ones are absent."""
+    rows = await db.fetch(
+        """
+        -- match_store.select_sides
+        SELECT match.id, match.number, match.kind, match.status, match.matched_at,
+               side.signal_id, side.organisation_id,
+               signal.reference_epoch, signal.reference,
+               other.signal_id AS other_signal, other.reporter_id AS other_reporter
+          FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY
+            AS asked (match_id, signal_id, place)
+          JOIN matching.match_side AS side USING (match_id, signal_id)
+          JOIN matching.match ON match.id = side.match_id
+          JOIN matching.signal ON signal.id = side.signal_id
+          JOIN matching.match_side AS other
+            ON other.match_id = side.match_id AND other.signal_id <> side.signal_id
+         ORDER BY asked.place
+        """,
+        [match for match, _ in keys],
+        [signal for _, signal in keys],
+    )
+    return [
+        Side(
+            match=row["id"],
+            number=row["number"],
+            kind=Kind(row["kind"]),
+            status=Status(row["status"]),
+            matched_at=row["matched_at"],
+            signal=row["signal_id"],
+            organisation=row["organisation_id"],
+            reference=Sealed(row["reference_epoch"], row["reference"]),
+            other_signal=row["other_signal"],
+            other_reporter=row["other_reporter"],
+        )
+        for row in rows
+    ]
+
+
+async def share_signals(db: Db, signals: Collection[UUID]) -> None:
+    """Keep withdrawals of these signals out until this transaction ends (decision 7)."""
+    await db.execute(
+        """
+        -- match_store.share_signals
+        SELECT id
+          FROM matching.signal
+         WHERE id = ANY($1)
+         ORDER BY id
+           FOR SHARE
+        """,
+        list(signals),
+    )

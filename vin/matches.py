@@ -1,0 +1,227 @@
+"""Use cases on matches: claim and match, list, read, and tell an administrator their story."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from matching import number, store
+from matching.model import Kind, MadeMatch, MatchId, Policy, ReporterId, SignalId, Status
+from matching.rules import find_matches, hub_since
+from notify import ledger
+from notify.ledger import NewNotice
+from schemas.database import Db
+from vin import audit, match_store, registry
+from vin.audit import Entry, Event
+from vin.contacts import Contact
+from vin.crypto.seal import DataKeys
+from vin.errors import AmbiguousSideError, NotFoundError
+from vin.match_store import Side, SideKey
+from vin.registry import SealedContact
+from vin.signals import reference_binding
+
+MATCHER = "matcher"
+
+
+async def match_batch(db: Db, limit: int, now: datetime) -> int:
+    """Claim waiting signals, find their matches, and write a notice for each side.
+
+    Returns how many signals were done. The order of statements is what M10 rests on: see
+    `matching.store`.
+    """
+    claimed = await store.claim_queued(db, limit)
+    if not claimed:
+        return 0
+    policy = await store.select_policy(db)
+    await record_hubs(db, claimed, policy, now)
+    made = await make_matches(db, claimed, policy, now)
+    notices = notices_for(made)
+    await ledger.append(db, notices, now)
+    await audit.append(db, now, match_entries(made, notices))
+    await store.mark_processed(db, claimed, now)
+    return len(claimed)
+
+
+async def record_hubs(db: Db, claimed: Sequence[SignalId], policy: Policy, now: datetime) -> None:
+    """M5: note household tokens that came to more children than the region's limit."""
+    crowded = await store.select_crowded(db, claimed, policy.hub_limit)
+    since = {token: hub_since(members, policy.hub_limit) for token, members in crowded.items()}
+    hubs = {token: at for token, at in since.items() if at is not None}
+    if hubs:
+        recorded = await store.insert_hubs(db, hubs, now)
+        await audit.append(db, now, [system_entry(Event.HUB_RECORDED, "hub")] * recorded)
+
+
+async def make_matches(
+    db: Db, claimed: Sequence[SignalId], policy: Policy, now: datetime
+) -> list[MadeMatch]:
+    """Narrow in SQL, lock, decide in Python, write."""
+    candidates = await store.select_candidates(db, claimed)
+    signals = await store.lock_signals(db, {each for pair in candidates for each in pair})
+    pairs = [
+        (signals[one], signals[other])
+        for one, other in candidates
+        if one in signals and other in signals
+    ]
+    keys = {key for pair in pairs for signal in pair for key in signal.household}
+    hubs = await store.select_hubs(db, keys)
+    drafts = [
+        MadeMatch(id=MatchId(uuid4()), number=number.draw(), match=match)
+        for match in find_matches(pairs, policy, hubs)
+    ]
+    return await store.insert_matches(db, drafts, now)
+
+
+def notices_for(made: Iterable[MadeMatch]) -> list[NewNotice]:
+    """M9: one notice for each reporter, with all that this transaction found for him."""
+    sides: dict[ReporterId, list[tuple[UUID, UUID]]] = defaultdict(list)
+    for each in made:
+        for signal in (each.match.signal_a, each.match.signal_b):
+            sides[signal.reporter].append((each.id, signal.id))
+    return [
+        NewNotice(id=uuid4(), reporter_id=reporter, matches=matches)
+        for reporter, matches in sorted(sides.items())
+    ]
+
+
+def match_entries(made: Iterable[MadeMatch], notices: Iterable[NewNotice]) -> list[Entry]:
+    """The log of what was found, and of the notices that tell it."""
+    telling = defaultdict(list)
+    for notice in notices:
+        for match, _ in notice.matches:
+            telling[match].append(str(notice.id))
+    return [
+        system_entry(
+            Event.MATCH_MADE,
+            "match",
+            each.id,
+            {
+                "number": each.number,
+                "kind": each.match.kind,
+                "signals": [str(each.match.signal_a.id), str(each.match.signal_b.id)],
+                "notices": telling[each.id],
+            },
+        )
+        for each in made
+    ]
+
+
+def system_entry(
+    event: Event,
+    object_kind: str,
+    object_id: UUID | None = None,
+    detail: dict[str, str | int | bool | list[str]] | None = None,
+) -> Entry:
+    """An entry of which the matcher is the actor."""
+    return Entry(
+        event=event,
+        actor_kind="system",
+        actor=MATCHER,
+        object_kind=object_kind,
+        object_id=object_id,
+        detail=detail or {},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnMatch:
+    """A match as one side sees it; `other` is whom to contact, of which organisation (L5)."""
+
+    id: UUID
+    number: str
+    kind: Kind
+    signal: UUID
+    reference: str = field(repr=False)
+    matched_at: datetime
+    status: Status
+    other: tuple[Contact, str] | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Who reads contact data, for the log."""
+
+    organisation: UUID
+    client: str
+    request_id: UUID
+
+
+async def read_match(
+    db: Db, number: str, signal: UUID | None, reader: Reader, keys: DataKeys, now: datetime
+) -> OwnMatch:
+    """One side of a match; AmbiguousSideError when both are the reader's own and none is named."""
+    sides = await match_store.select_by_number(db, reader.organisation, number)
+    named = [side for side in sides if signal in (None, side[1])]
+    if not named:
+        raise NotFoundError
+    if len(named) > 1:
+        raise AmbiguousSideError
+    return (await open_sides(db, named, reader, keys, now))[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A page of matches: after which (matched at, match, signal), and how many."""
+
+    reporter_id: str | None
+    after: tuple[datetime, UUID, UUID]
+    limit: int
+
+
+async def list_matches(
+    db: Db, wanted: Wanted, reader: Reader, keys: DataKeys, now: datetime
+) -> tuple[list[OwnMatch], bool]:
+    """The next matches, oldest first, and whether more follow; an unknown reporter has none."""
+    reporter = None
+    if wanted.reporter_id is not None:
+        reporter = await registry.select_reporter(db, reader.organisation, wanted.reporter_id)
+        if reporter is None:
+            return [], False
+    sides = await match_store.select_page(
+        db, reader.organisation, reporter, wanted.after, wanted.limit + 1
+    )
+    items = await open_sides(db, sides[: wanted.limit], reader, keys, now)
+    return items, len(sides) > wanted.limit
+
+
+async def open_sides(
+    db: Db, page: Sequence[SideKey], reader: Reader, keys: DataKeys, now: datetime
+) -> list[OwnMatch]:
+    """Show own sides, with the others' contact data where open (L5); each opening is logged."""
+    sides = await match_store.select_sides(db, page)
+    opened = [side for side in sides if side.status is Status.OPEN]
+    contacts = await registry.select_contacts(db, {side.other_reporter for side in opened})
+    await audit.append(db, now, [opening_entry(side, reader) for side in opened])
+    return [
+        show(side, contacts[side.other_reporter] if side.status is Status.OPEN else None, keys)
+        for side in sides
+    ]
+
+
+def show(side: Side, sealed: SealedContact | None, keys: DataKeys) -> OwnMatch:
+    """Open what one side may see: its own reference, and the other's contact data if given."""
+    reference = keys.open(side.reference, reference_binding(side.signal, side.organisation))
+    return OwnMatch(
+        id=side.match,
+        number=side.number,
+        kind=side.kind,
+        signal=side.signal,
+        reference=reference.decode(),
+        matched_at=side.matched_at,
+        status=side.status,
+        other=(sealed.open(keys), sealed.organisation_name) if sealed else None,
+    )
+
+
+def opening_entry(side: Side, reader: Reader) -> Entry:
+    """The log of one look at another's contact data."""
+    return Entry(
+        event=Event.CONTACT_OPENED,
+        actor_kind="client",
+        actor=reader.client,
+        object_kind="match",
+        object_id=side.match,
+        request_id=reader.request_id,
+        detail={"signal": str(side.signal)},
+    )

@@ -1,0 +1,64 @@
+"""Coordinators, follow-up officers and auditors, with their sealed contact data."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from schemas.database import Db
+from vin.contacts import officer_binding, open_contact, seal_contact
+from vin.crypto.seal import DataKeys, Sealed
+from vin.region_rows import OfficerRow
+
+
+async def apply_officers(db: Db, officers: Sequence[OfficerRow], keys: DataKeys) -> int:
+    """Write the officers that differ from what is stored; how many those are.
+
+    A box looks new each time it is sealed, so what is stored is opened to compare.
+    """
+    stored = await select_officers(db)
+    changed = [officer for officer in officers if not _is_stored(officer, stored, keys)]
+    await upsert_officers(db, changed, keys)
+    return len(changed)
+
+
+def _is_stored(officer: OfficerRow, stored: dict[UUID, Sealed], keys: DataKeys) -> bool:
+    binding = officer_binding(officer.id, officer.organisation)
+    return (
+        officer.id in stored and open_contact(keys, stored[officer.id], binding) == officer.contact
+    )
+
+
+async def select_officers(db: Db) -> dict[UUID, Sealed]:
+    rows = await db.fetch(
+        """
+        -- officers.select_officers
+        SELECT id, contact_epoch, contact
+          FROM registry.officer
+        """
+    )
+    return {row["id"]: Sealed(row["contact_epoch"], row["contact"]) for row in rows}
+
+
+async def upsert_officers(db: Db, officers: Sequence[OfficerRow], keys: DataKeys) -> None:
+    sealed = [
+        seal_contact(keys, each.contact, officer_binding(each.id, each.organisation))
+        for each in officers
+    ]
+    await db.execute(
+        """
+        -- officers.upsert_officers
+        INSERT INTO registry.officer
+               (id, role, organisation_id, municipality, contact_epoch, contact)
+        SELECT *
+          FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[],
+                      $5::integer[], $6::bytea[])
+            ON CONFLICT (id) DO UPDATE
+           SET contact_epoch = excluded.contact_epoch,
+               contact = excluded.contact
+        """,
+        [each.id for each in officers],
+        [each.role for each in officers],
+        [each.organisation for each in officers],
+        [each.municipality for each in officers],
+        [box.epoch for box in sealed],
+        [box.box for box in sealed],
+    )

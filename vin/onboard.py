@@ -1,0 +1,78 @@
+"""Applies a region file; applying it again changes nothing."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from schemas.database import Db
+from vin import audit, officers, region_store
+from vin.audit import Entry, Event
+from vin.crypto.seal import DataKeys
+from vin.errors import StartError
+from vin.region import Region
+from vin.region_rows import Rows, rows_of
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How many rows were written or removed in each table; those without are left out."""
+
+    rows: Mapping[str, int]
+
+    def lines(self) -> list[str]:
+        return [f"{table} {count}" for table, count in sorted(self.rows.items())]
+
+
+async def onboard(db: Db, region: Region, keys: DataKeys, operator: str, now: datetime) -> Changes:
+    """Make the registry equal to the region file, in the caller's transaction.
+
+    StartError where the database belongs to another region, or a unit that is gone from
+    the file still has reporters.
+    """
+    earlier = await region_store.lock_region(db)
+    if earlier not in {None, region.region.code}:
+        message = f"This database belongs to region {earlier!r}, the file to another."
+        raise StartError(message)
+    rows = rows_of(region)
+    await _refuse_used_units(db, rows)
+    changes = Changes(await _apply(db, region, rows, keys))
+    if changes.rows:
+        await audit.append(db, now, [_entry(operator, changes)])
+    return changes
+
+
+async def _apply(db: Db, region: Region, rows: Rows, keys: DataKeys) -> Mapping[str, int]:
+    written = Counter(
+        region=await region_store.apply_region(db, region),
+        municipality=await region_store.apply_municipalities(db, rows.municipalities),
+        category=await region_store.apply_categories(db, rows.categories),
+        organisation=await region_store.apply_organisations(db, rows.organisations),
+        agreement=await region_store.apply_agreements(db, rows.agreements),
+        unit=await region_store.apply_units(db, rows.units),
+        client=await region_store.apply_clients(db, rows.clients),
+        officer=await officers.apply_officers(db, rows.officers, keys),
+    )
+    # `+` leaves out what is zero.
+    return written + Counter(await region_store.delete_others(db, rows))
+
+
+async def _refuse_used_units(db: Db, rows: Rows) -> None:
+    used = await region_store.select_used_units(db, rows)
+    if used:
+        message = (
+            f"These units have reporters and must stay in the file: {', '.join(used)}. "
+            "An organisation stops registering when its agreement has a valid_to."
+        )
+        raise StartError(message)
+
+
+def _entry(operator: str, changes: Changes) -> Entry:
+    return Entry(
+        event=Event.REGION_ONBOARDED,
+        actor_kind="operator",
+        actor=operator,
+        object_kind="region",
+        object_id=None,
+        detail={"changes": changes.lines()},
+    )

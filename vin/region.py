@@ -1,0 +1,191 @@
+"""A region: who takes part, and under which rules (docs/region.md)."""
+
+from datetime import date
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+from uuid import UUID, uuid5
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from vin.contacts import Contact
+from vin.fields import Email, Line, Phone, refuse
+from vin.jwk import Jwk
+
+Code = Annotated[str, Field(pattern=r"^[a-z0-9](-?[a-z0-9]){0,63}$")]
+RegionCode = Annotated[str, Field(pattern=r"^[a-z0-9](-?[a-z0-9]){0,15}$")]
+MunicipalityCode = Annotated[str, Field(pattern=r"^GM[0-9]{4}$")]
+ClientId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
+Days = Annotated[int, Field(ge=1, le=366)]
+Elements = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Scope = Literal["reporters", "signals", "matches", "evaluations", "relations", "webhooks"]
+
+_NAMESPACE = UUID("4f1c1a52-9a5e-4f0e-8b5d-6d1f3c7e2a90")
+
+
+def stable_id(*codes: str) -> UUID:
+    """Derive an id from codes: the same file gives the same ids in every database."""
+    return uuid5(_NAMESPACE, "/".join(codes))
+
+
+class Table(BaseModel):
+    """A table of the file: no unknown names, no converted types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class Name(Table):
+    """What the region is called; `code` begins the names of the key domains."""
+
+    code: RegionCode
+    name: Line
+
+
+class ContactClock(Table):
+    """A2: working days from match to reminder, overdue, and the officer's list."""
+
+    remind_after_days: Days = 3
+    overdue_after_days: Days = 5
+    escalate_after_days: Days = 10
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.remind_after_days < self.overdue_after_days < self.escalate_after_days:
+            refuse("order", "Must go up: reminder, overdue, escalation.")
+        return self
+
+
+class Policies(Table):
+    """What the region decides itself (M2, M4, M5, A2)."""
+
+    parent_rule: bool = True
+    address_rule: bool = False
+    hub_limit: Annotated[int, Field(ge=2, le=1000)] = 12
+    contact_clock: ContactClock = ContactClock()
+
+
+class Validity(Table):
+    """Both days are included; without `valid_to` there is no end."""
+
+    valid_from: date
+    valid_to: date | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.valid_to is not None and self.valid_to < self.valid_from:
+            refuse("order", "The last day lies before the first.")
+        return self
+
+
+class Officer(Table):
+    """A coordinator, follow-up officer or auditor, told from colleagues by the code."""
+
+    code: Code
+    name: Line
+    function: Line
+    email: Email
+    phone: Phone
+    reachable: Line | None = None
+
+    def contact(self) -> Contact:
+        return Contact(**self.model_dump(exclude={"code"}))
+
+
+class Municipality(Table):
+    """A municipality under its CBS code."""
+
+    code: MunicipalityCode
+    name: Line
+    follow_up_officers: list[Officer] = []
+
+
+class Category(Validity):
+    """A category of organisations that is designated to take part (W1)."""
+
+    code: Code
+    name: Line
+
+
+class Unit(Table):
+    """A team: its own match unit, unless it names one to share with other units."""
+
+    code: Code
+    name: Line
+    match_unit: Code | None = None
+
+
+class Jwks(Table):
+    """RFC 7517; a client with several keys names each."""
+
+    keys: Annotated[list[Jwk], Field(min_length=1, max_length=10)]
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if len(self.keys) > 1 and any(key.kid is None for key in self.keys):
+            refuse("kid", "Each of several keys needs a kid.")
+        return self
+
+
+class Client(Table):
+    """A program that acts for its whole organisation."""
+
+    id: ClientId
+    active: bool = True
+    scopes: Annotated[list[Scope], Field(min_length=1)]
+    jwks: Jwks
+
+
+class Quota(Table):
+    """How many elements the key holder evaluates in a day."""
+
+    reporter_per_day: Elements
+    organisation_per_day: Elements
+
+
+def _apart(agreements: list[Validity]) -> list[Validity]:
+    ordered = sorted(agreements, key=lambda agreement: agreement.valid_from)
+    for earlier, later in pairwise(ordered):
+        if earlier.valid_to is None or earlier.valid_to >= later.valid_from:
+            refuse("overlap", "Two of the periods overlap.")
+    return agreements
+
+
+class Organisation(Table):
+    """An organisation, its agreements, and who and what acts for it."""
+
+    code: Code
+    name: Line
+    category: Code
+    municipality: MunicipalityCode | None = None
+    language: Literal["nl", "en"] = "nl"
+    mail_mode: Literal["full"] = "full"
+    quota: Quota
+    agreements: Annotated[list[Validity], AfterValidator(_apart)]
+    units: Annotated[list[Unit], Field(min_length=1)]
+    clients: list[Client] = []
+    coordinators: list[Officer] = []
+
+
+class Region(Table):
+    """Everything in a region file."""
+
+    region: Name
+    policies: Policies = Policies()
+    municipalities: list[Municipality]
+    categories: list[Category]
+    organisations: list[Organisation]
+    auditors: list[Officer] = []
+
+    def organisation_id(self, organisation: Organisation) -> UUID:
+        return stable_id(self.region.code, "organisation", organisation.code)
+
+    def unit_id(self, organisation: Organisation, unit: Unit) -> UUID:
+        return stable_id(self.region.code, "unit", organisation.code, unit.code)
+
+    def match_unit_id(self, organisation: Organisation, unit: Unit) -> UUID:
+        if unit.match_unit is None:
+            return self.unit_id(organisation, unit)
+        return stable_id(self.region.code, "match-unit", unit.match_unit)
+
+    def officer_id(self, role: str, place: str, officer: Officer) -> UUID:
+        """Identify an officer; `place` is the code of whom he serves, or nothing."""
+        return stable_id(self.region.code, role, place, officer.code)

@@ -1,0 +1,281 @@
+"""Composition root: settings in, running processes out. The only reader of the clock."""
+
+import asyncio
+import getpass
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+from aiohttp import web
+
+from notify import mail, queue
+from notify.queue import Bell, Queue, run_bell
+from notify.relay import run_relay
+from notify.worker import Office, run_worker
+from schemas.database import Db
+from vin import data_keys, embedded, onboard
+from vin.api import access
+from vin.api.context import CONTEXT, Context
+from vin.api.routes import ROUTES
+from vin.api.token import TOKEN_DESK, TokenDesk
+from vin.clock import Clock
+from vin.crypto import keyfile, sign
+from vin.crypto.pseudonym import IndexKeys
+from vin.crypto.seal import DataKeys, FileKek
+from vin.databases import migrations
+from vin.errors import StartError
+from vin.matcher import run_matcher
+from vin.migrate import check_schema, migrate
+from vin.notices import NoticeComposer, journal_with
+from vin.region import Region
+from vin.region_file import parse_region, read_region_data
+from vin.registrar import Answer, Registrar
+from vin.settings import (
+    ApiSettings,
+    MigrateSettings,
+    OnboardSettings,
+    SmtpTls,
+    WorkerSettings,
+)
+from vin.signals import Registration, Secrets, register_batch
+from vin.web.openapi import with_document
+from vin.web.routes import application
+
+if TYPE_CHECKING:
+    from asyncpg import Pool, Record
+
+COMMAND_SECONDS = 30
+
+
+def utcnow() -> datetime:
+    """The real clock, for tokens and permits; domain time is the database's (`vin.clock`)."""
+    return datetime.now(UTC)  # noqa: TID251 (the one place)
+
+
+@asynccontextmanager
+async def open_pool(url: str, package: str) -> AsyncIterator["Pool[Record]"]:
+    """Connections to a database that has exactly this version's schema."""
+    await embedded.check_postgres(url)
+    async with asyncpg.create_pool(
+        url, min_size=2, max_size=10, command_timeout=COMMAND_SECONDS
+    ) as pool:
+        async with pool.acquire() as db:
+            await check_schema(db, migrations(package))
+        yield pool
+
+
+@asynccontextmanager
+async def connection(url: str, package: str) -> AsyncIterator[Db]:
+    """One connection to a database that has exactly this version's schema."""
+    async with open_pool(url, package) as pool, pool.acquire() as db:
+        yield db
+
+
+async def run_worker_process(settings: WorkerSettings) -> None:
+    """Match, relay and notify until told to stop."""
+    start_logs()
+    stop = stop_on_signal()
+    clock = Clock(settings.clock_offset)
+    journal = journal_with(clock)
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(settings.database_url, "vin"))
+        await embedded.check_redis(settings.redis_url)
+        redis = await stack.enter_async_context(queue.connect(settings.redis_url))
+        bell = Bell(redis)
+        office = Office(
+            pool=pool,
+            queue=Queue(redis),
+            composer=NoticeComposer(await load_data_keys(pool, settings.keys)),
+            journal=journal,
+            route=mail.Route(
+                host=settings.smtp.host,
+                port=settings.smtp.port,
+                sender=settings.mail_from,
+                tls_required=settings.smtp_tls is SmtpTls.REQUIRED,
+            ),
+            name=f"{socket.gethostname()}:{os.getpid()}",
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run_bell(bell, stop))
+            group.create_task(run_matcher(pool, clock, bell, stop))
+            group.create_task(run_relay(pool, office.queue, bell, journal, stop))
+            group.create_task(run_worker(office, stop))
+
+
+async def load_data_keys(pool: "Pool[Record]", keys: Path) -> DataKeys:
+    """The keys to contact data and references."""
+    async with pool.acquire() as db:
+        return await data_keys.load_data_keys(db, FileKek.load(keys / keyfile.CONTACT_KEK))
+
+
+async def run_migrate(settings: MigrateSettings) -> None:
+    """Bring the given databases to this version."""
+    if settings.database_url is not None:
+        await embedded.check_postgres(settings.database_url)
+        await migrate(settings.database_url, migrations("vin"))
+    if settings.keyholder_database_url is not None:
+        await embedded.check_postgres(settings.keyholder_database_url)
+        await migrate(settings.keyholder_database_url, migrations("vin.keyholder"))
+
+
+async def run_onboard(settings: OnboardSettings, file: Path) -> None:
+    """Apply a region file and say what changed."""
+    region = parse_region(read_region_data(file), str(file))
+    await apply_region(settings, region, getpass.getuser())
+
+
+async def apply_region(settings: OnboardSettings, region: Region, operator: str) -> list[str]:
+    """Make the index and the key holder, as far as given, equal to the region file.
+
+    Returns what changed, a line a table; nothing the second time.
+    """
+    changed: list[str] = []
+    kek = FileKek.load(settings.keys / keyfile.CONTACT_KEK)
+    if settings.database_url is not None:
+        async with connection(settings.database_url, "vin") as db, db.transaction():
+            now = await Clock(settings.clock_offset).now(db)
+            await data_keys.ensure_data_key(db, kek, now)
+            keys = await data_keys.load_data_keys(db, kek)
+            changed += (await onboard.onboard(db, region, keys, operator, now)).lines()
+    if settings.keyholder_database_url is not None:
+        async with connection(settings.keyholder_database_url, "vin.keyholder") as db:
+            changed += await onboard.onboard_keyholder(db, region)
+    return changed
+
+
+async def run_api(settings: ApiSettings) -> None:
+    """Serve the index until told to stop, then finish what was accepted."""
+    start_logs()
+    stop = stop_on_signal()
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(settings.database_url, "vin"))
+        await embedded.check_redis(settings.redis_url)
+        redis = await stack.enter_async_context(queue.connect(settings.redis_url))
+        context = await api_context(settings, pool, Bell(redis))
+        committing = asyncio.create_task(context.registrar.run())
+        stack.callback(committing.cancel)
+        app = api_app(settings, context)
+        await serve(app, settings.host, settings.port, stop, committing)
+
+
+async def api_context(settings: ApiSettings, pool: "Pool[Record]", bell: Bell) -> Context:
+    """What the index's handlers work with."""
+    clock = Clock(settings.clock_offset)
+    secrets = Secrets(
+        index=IndexKeys.load(settings.keys / keyfile.INDEX),
+        contact=await load_data_keys(pool, settings.keys),
+    )
+    permit_key = sign.load_permit_key(keyfile.read_secret(settings.keys / keyfile.PERMIT_PUBLIC))
+
+    async def commit(batch: Sequence[Registration]) -> list[Answer]:
+        async with pool.acquire() as db, db.transaction():
+            return await register_batch(db, batch, secrets, await clock.now(db))
+
+    async def ring() -> None:
+        await bell.ring("match")
+
+    def verify_permit(statement: str) -> sign.Permit:
+        return sign.verify_permit(
+            permit_key, statement, settings.keyholder_url, settings.api_url, utcnow()
+        )
+
+    return Context(
+        region=await region_code(pool),
+        pool=pool,
+        clock=clock,
+        secrets=secrets,
+        registrar=Registrar(commit, ring),
+        verify_permit=verify_permit,
+    )
+
+
+async def region_code(pool: "Pool[Record]") -> str:
+    """The region that this index is for."""
+    code: str | None = await pool.fetchval(
+        """
+        -- wiring.region_code
+        SELECT code
+          FROM registry.region
+        """
+    )
+    if code is None:
+        message = "The index has no region yet: run `vin onboard` first."
+        raise StartError(message)
+    return code
+
+
+def api_app(settings: ApiSettings, context: Context) -> web.Application:
+    """The index's routes on their context."""
+    key = sign.load_access_key(keyfile.read_secret(settings.keys / keyfile.ACCESS_SIGNING))
+    desk = TokenDesk(
+        pool=context.pool,
+        key=key,
+        api_url=settings.api_url,
+        keyholder_url=settings.keyholder_url,
+        utcnow=utcnow,
+    )
+    bearer = access.bearer(context.pool, key, settings.api_url, utcnow)
+    app = application(with_document(ROUTES, "VIN index"), bearer)
+    app[CONTEXT] = context
+    app[TOKEN_DESK] = desk
+    return app
+
+
+async def serve(
+    app: web.Application,
+    host: str,
+    port: int,
+    stop: asyncio.Event,
+    *vital: "asyncio.Task[None]",
+) -> None:
+    """Answer until `stop` is set or a vital task ends; then let open requests finish."""
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=5)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            message = f"Cannot listen on {host}, port {port}: {error.strerror}."
+            raise StartError(message) from error
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([stopping, *vital], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        for task in vital:
+            if task.done():
+                task.result()
+    finally:
+        await runner.cleanup()
+
+
+def stop_on_signal() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def start_logs() -> None:
+    """Write logs as JSON lines to standard output: types and ids, never values."""
+    logging.basicConfig(
+        level=logging.WARNING, format='{"logger":"%(name)s","event":"%(levelname)s"}'
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.JSONRenderer(default=str),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
