@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from vin import operate, wiring
 from vin.client import cli as client_cli
@@ -29,6 +30,7 @@ from vin.up import DEFAULT_PORT, Options, up
 # What an operator can cure; each message is a sentence.
 FAULTS = (StartError, KeyFileError, UnfitKeyError, MigrationError)
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Command = Callable[[argparse.Namespace], int | None]
 
 
@@ -53,9 +55,6 @@ def parser() -> argparse.ArgumentParser:
     add_operations(commands)
     client_cli.add_commands(commands)
     return root
-
-
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_up(commands: Commands) -> None:

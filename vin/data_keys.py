@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from schemas.database import Db
-from vin.crypto.seal import DataKeys, KeyEncryptionKey, new_data_key
+from vin.crypto.seal import DataKeys, KeyEncryptionKey, SealError, new_data_key
 from vin.errors import StartError
 
 
@@ -23,7 +23,7 @@ async def ensure_data_key(db: Db, kek: KeyEncryptionKey, at: datetime) -> None:
 
 
 async def load_data_keys(db: Db, kek: KeyEncryptionKey) -> DataKeys:
-    """Unwrap the data keys of all epochs; new boxes are sealed with the newest."""
+    """Unwrap the data keys of all epochs; StartError where that cannot be done."""
     rows = await db.fetch(
         """
         -- data_keys.load_data_keys
@@ -34,4 +34,8 @@ async def load_data_keys(db: Db, kek: KeyEncryptionKey) -> DataKeys:
     if not rows:
         message = "There is no key for contact data yet: run `vin onboard` first."
         raise StartError(message)
-    return DataKeys({row["epoch"]: kek.unwrap(row["wrapped"]) for row in rows})
+    try:
+        return DataKeys({row["epoch"]: kek.unwrap(row["wrapped"]) for row in rows})
+    except SealError as error:
+        message = "The key file for contact data does not belong to this database."
+        raise StartError(message) from error

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vin.crypto.sign import UnfitKeyError, import_client_jwk
+from vin.crypto.signkey import UnfitKeyError, import_client_jwk
 from vin.fields import refuse
 
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})

@@ -1,7 +1,7 @@
 """Applies a region file; applying it again changes nothing."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,8 +10,11 @@ from vin import audit, officers, region_store
 from vin.audit import Entry, Event
 from vin.crypto.seal import DataKeys
 from vin.errors import StartError
+from vin.keyholder import store
 from vin.region import Region
 from vin.region_rows import Rows, rows_of
+
+DOMAINS = ("child", "parent", "address", "weak")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,32 @@ async def onboard(db: Db, region: Region, keys: DataKeys, operator: str, now: da
     if changes.rows:
         await audit.append(db, now, [_entry(operator, changes)])
     return changes
+
+
+async def onboard_keyholder(db: Db, region: Region) -> list[str]:
+    """Make the key holder's clients and quotas those of the region file; what changed."""
+    clients = list(_keyholder_clients(region))
+    async with db.transaction():
+        written = [await store.upsert_client(db, client) for client in clients]
+        shut = await store.deactivate_others(db, [client.id for client in clients])
+    changes = Changes(+Counter(keyholder_client=sum(written) + shut))
+    return changes.lines()
+
+
+def _keyholder_clients(region: Region) -> Iterator[store.Client]:
+    domains = tuple(f"{region.region.code}/{name}" for name in DOMAINS)
+    for organisation in region.organisations:
+        for client in organisation.clients:
+            yield store.Client(
+                id=client.id,
+                organisation_id=region.organisation_id(organisation),
+                organisation=organisation.code,
+                # Shut out here as well, whatever an access token says.
+                active=client.active and "evaluations" in client.scopes,
+                domains=domains,
+                reporter_quota=organisation.quota.reporter_per_day,
+                organisation_quota=organisation.quota.organisation_per_day,
+            )
 
 
 async def _apply(db: Db, region: Region, rows: Rows, keys: DataKeys) -> Mapping[str, int]:

@@ -38,21 +38,6 @@ class SealedContact:
         return open_contact(keys, self.sealed, binding)
 
 
-async def select_reporter(db: Db, organisation: UUID, reporter_id: str) -> UUID | None:
-    """Find the row of a reporter."""
-    found: UUID | None = await db.fetchval(
-        """
-        -- registry.select_reporter
-        SELECT id
-          FROM registry.reporter
-         WHERE organisation_id = $1 AND reporter_id = $2
-        """,
-        organisation,
-        reporter_id,
-    )
-    return found
-
-
 async def entitle(db: Db, wanted: Sequence[ReporterKey], on: date) -> dict[ReporterKey, Entitled]:
     """Tell for each known reporter whether W1 holds on that local date.
 

@@ -47,6 +47,10 @@ class Reporter:
     contact: Contact = field(repr=False)
 
 
+async def is_unit(db: Db, organisation: UUID, code: str) -> bool:
+    return await reporter_store.select_unit(db, organisation, code) is not None
+
+
 async def designate_reporter(
     db: Db,
     wanted: Designation,
@@ -85,9 +89,7 @@ async def designate_reporter(
     return reporter, is_new
 
 
-def _row(
-    wanted: Designation, organisation: UUID, keys: DataKeys, now: datetime
-) -> ReporterRow:
+def _row(wanted: Designation, organisation: UUID, keys: DataKeys, now: datetime) -> ReporterRow:
     return ReporterRow(
         id=wanted.id,
         organisation=organisation,
@@ -132,9 +134,7 @@ async def list_reporters(
     db: Db, wanted: Wanted, actor: Actor, keys: DataKeys, now: datetime
 ) -> tuple[list[Reporter], bool]:
     """The next reporters in the order of designation, and whether more follow."""
-    rows = await reporter_store.select_page(
-        db, actor.organisation, wanted.after, wanted.limit + 1
-    )
+    rows = await reporter_store.select_page(db, actor.organisation, wanted.after, wanted.limit + 1)
     reporters = await _open(db, rows[: wanted.limit], actor, keys, now)
     return reporters, len(rows) > wanted.limit
 

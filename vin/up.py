@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import cast
 
 import aiohttp
-from notify.smtpd import mail_folder_server
 
+from notify.smtpd import mail_folder_server
 from vin import databases, embedded
 from vin.crypto import keyfile, sign
+from vin.databases import migrations
 from vin.embedded.server import CHILD
 from vin.errors import StartError
-from vin.databases import migrations
 from vin.migrate import migrate
 from vin.region import Region
 from vin.region_file import parse_region, read_region_data, with_client_keys
@@ -182,7 +182,7 @@ async def prepare(
     await apply_region(read_settings(OnboardSettings, settings), region, "vin up")
     return [
         {
-            "organisation": organisation.code,
+            "organisation": organisation.name,
             "unit": organisation.units[0].code,
             "clientId": client.id,
             "privateKeyFile": keys.get(client.id),

@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from importlib import resources
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,9 @@ from vin.crypto.pseudonym import IndexKeys
 from vin.crypto.seal import DataKeys, FileKek
 from vin.databases import migrations
 from vin.errors import StartError
+from vin.keyholder import app as keyholder_app
+from vin.keyholder import context as keyholder_context
+from vin.keyholder.evaluator import open_evaluator
 from vin.matcher import run_matcher
 from vin.migrate import check_schema, migrate
 from vin.notices import NoticeComposer, journal_with
@@ -41,12 +44,14 @@ from vin.region_file import parse_region, read_region_data
 from vin.registrar import Answer, Registrar
 from vin.settings import (
     ApiSettings,
+    KeyholderSettings,
     MigrateSettings,
     OnboardSettings,
     SmtpTls,
     WorkerSettings,
 )
 from vin.signals import Registration, Secrets, register_batch
+from vin.web.bearer import Bearer
 from vin.web.openapi import with_document
 from vin.web.routes import application
 
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
     from asyncpg import Pool, Record
 
 COMMAND_SECONDS = 30
+EVALUATORS = os.cpu_count() or 1
 
 
 def utcnow() -> datetime:
@@ -213,6 +219,28 @@ async def region_code(pool: "Pool[Record]") -> str:
     return code
 
 
+async def run_keyholder(settings: KeyholderSettings) -> None:
+    """Serve the key holder until told to stop."""
+    start_logs()
+    stop = stop_on_signal()
+    folder = settings.keys
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            open_pool(settings.keyholder_database_url, "vin.keyholder")
+        )
+        seeds = keyfile.read_epochs(folder / keyfile.KEYHOLDER)
+        context = keyholder_context.Context(
+            pool=pool,
+            evaluator=await stack.enter_async_context(open_evaluator(seeds, EVALUATORS)),
+            access_key=sign.load_access_key(keyfile.read_secret(folder / keyfile.ACCESS_PUBLIC)),
+            permit_key=sign.load_permit_key(keyfile.read_secret(folder / keyfile.PERMIT_SIGNING)),
+            keyholder_url=settings.keyholder_url,
+            api_url=settings.api_url,
+            utcnow=utcnow,
+        )
+        await serve(keyholder_app.build(context), settings.host, settings.port, stop)
+
+
 def api_app(settings: ApiSettings, context: Context) -> web.Application:
     """The index's routes on their context."""
     key = sign.load_access_key(keyfile.read_secret(settings.keys / keyfile.ACCESS_SIGNING))
@@ -223,7 +251,13 @@ def api_app(settings: ApiSettings, context: Context) -> web.Application:
         keyholder_url=settings.keyholder_url,
         utcnow=utcnow,
     )
-    bearer = access.bearer(context.pool, key, settings.api_url, utcnow)
+    bearer = Bearer(
+        key=key,
+        issuer=settings.api_url,
+        audience=settings.api_url,
+        look_up=partial(access.select_caller, context.pool),
+        utcnow=utcnow,
+    )
     app = application(with_document(ROUTES, "VIN index"), bearer)
     app[CONTEXT] = context
     app[TOKEN_DESK] = desk

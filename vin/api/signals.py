@@ -27,7 +27,7 @@ from vin.crypto.pseudonym import Token
 from vin.crypto.sign import Permit, SignatureRefusedError
 from vin.errors import Fault, InvalidBodyError, PermitRefusedError
 from vin.signals import Registration, Wanted, Withdrawal
-from vin.web.body import read, read_keyed, reply
+from vin.web.body import read, reply
 from vin.web.caller import CALLER, Caller
 from vin.web.problems import REQUEST_ID
 from vin.web.query import Position, cursor_text, path_uuid, read_query
@@ -56,7 +56,7 @@ async def post_signal(request: web.Request) -> web.Response:
 
 def registration_of(request: web.Request, context: Context) -> Registration:
     """Turn a request into a registration, or refuse it with all its faults."""
-    key, body = read_keyed(request, SignalIn)
+    key, body = read_keyed(request)
     faults = domain_faults(body, context.region)
     if faults:
         raise InvalidBodyError(faults)
@@ -79,6 +79,23 @@ def registration_of(request: web.Request, context: Context) -> Registration:
         destroy_by=body.destroy_by,
         permit=permit_of(body, caller, context),
     )
+
+
+def read_keyed(request: web.Request) -> tuple[UUID, SignalIn]:
+    """The Idempotency-Key and the body, or the faults of both together."""
+    faults: list[Fault] = []
+    try:
+        (header,) = request.headers.getall("Idempotency-Key", [])
+        key = UUID(header)
+    except ValueError:
+        faults = [Fault("Idempotency-Key", "header", "One header with a UUID is required.")]
+    try:
+        body = read(request, SignalIn)
+    except InvalidBodyError as error:
+        faults += error.faults
+    if faults:
+        raise InvalidBodyError(faults)
+    return key, body
 
 
 def keys_of(body: SignalIn) -> list[tuple[str, ChildKey | HouseholdKey]]:

@@ -7,9 +7,11 @@ such a number.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import cache
 from itertools import islice
 from random import Random
 
+from vin.client.identifiers import test_bsns
 from vin.demo.truth import Child, Family
 
 # Households with children in the Netherlands, 2024 (Statistics Netherlands).
@@ -18,8 +20,6 @@ PARENT_SHARES = (0.233, 0.767)
 LARGE = (3, 3, 3, 4, 5)
 
 MOST_FAMILIES = 2000
-NEVER_ISSUED = range(99_990_000, 100_000_000)  # and a check digit
-ELEVEN_TEST = (9, 8, 7, 6, 5, 4, 3, 2)
 SEX_WEIGHTS = (49, 49, 2)
 FIRST_HOUSE = 50_001
 YOUNGEST_DAYS = 14 * 365
@@ -35,9 +35,8 @@ def make_families(random: Random, count: int, today: date) -> list[Family]:
     couples = [1 + kind for kind in apportion(count, PARENT_SHARES)]
     random.shuffle(sizes)
     random.shuffle(couples)
-    numbers = valid_numbers()
-    child_numbers = iter(random.sample(numbers, sum(sizes)))
-    adult_numbers = iter(random.sample(numbers, sum(couples)))
+    child_numbers = iter(random.sample(_numbers(), sum(sizes)))
+    adult_numbers = iter(random.sample(_numbers(), sum(couples)))
     families = []
     for place, (size, couple) in enumerate(zip(sizes, couples, strict=True)):
         adults = tuple(islice(adult_numbers, couple))
@@ -67,20 +66,15 @@ def apportion(count: int, shares: Sequence[float]) -> list[int]:
     return [kind for kind, times in enumerate(counts) for _ in range(times)]
 
 
-def valid_numbers() -> list[str]:
-    """List the 9,091 numbers that pass the 11-test and were never issued to anyone."""
-    numbers = []
-    for digits in map(str, NEVER_ISSUED):
-        check = sum(int(d) * weight for d, weight in zip(digits, ELEVEN_TEST, strict=True)) % 11
-        if check < len(DIGITS):
-            numbers.append(f"{digits}{check}")
-    return numbers
-
-
 def surname(place: int) -> str:
     """Make a different surname for each family, in letters only: those alone are compared."""
     number, colour = divmod(place, len(COLOURS))
     return COLOURS[colour] + "".join(DIGITS[int(digit)] for digit in str(number))
+
+
+@cache
+def _numbers() -> tuple[str, ...]:
+    return tuple(test_bsns())
 
 
 def _size(random: Random, kind: int) -> int:

@@ -16,15 +16,14 @@ def leave_root(libc: ctypes.CDLL) -> None:
     """Enter a user namespace, where root keeps its own files and none of its powers."""
     if os.geteuid() == 0 and libc.unshare(CLONE_NEWUSER):
         sys.exit(
-            "error: PostgreSQL does not run as root and this system refuses a user"
-            f" namespace ({os.strerror(ctypes.get_errno())}): start as a normal user,"
-            " or set DATABASE_URL"
+            "error: PostgreSQL does not run as root and this system allows no user namespace"
+            " in which it would not be: start as a normal user, or set DATABASE_URL"
         )
 
 
 def main(parent: str, at_death: str, identity: str, *command: str) -> None:
     """Replace this process by `command`; the parent's death sends it the signal `at_death`."""
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = ctypes.CDLL(None)
     if identity == "leave-root":
         leave_root(libc)
     libc.prctl(PR_SET_PDEATHSIG, int(at_death))

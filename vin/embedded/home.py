@@ -14,7 +14,8 @@ from pathlib import Path
 
 from vin.errors import StartError
 
-LEFTOVER_SECONDS = 15.0
+LAUNCHER_SECONDS = 1.0  # a killed process needs a moment to die
+SERVER_SECONDS = 15.0
 POLL_SECONDS = 0.02
 # A sockaddr_un has room for 107 bytes; other characters would need quoting in settings and URLs.
 SOCKET_PATH = re.compile(r"[\w./-]{1,107}", re.ASCII)
@@ -58,10 +59,9 @@ async def open_home(folder: Path, name: str) -> AsyncIterator[Home]:
     """Hold the folder of the server `name`: no other launcher and no earlier server is in it."""
     home, log = _make(folder, name)
     with _open(home / "launcher.lock") as launcher, _open(home / "server.lock") as lock:
-        if not _lock(launcher):
-            message = f"Cannot use {folder}: another vin is running in it."
-            raise EmbeddedError(message)
-        await _outwait_leftovers(home, lock)
+        await _lock(launcher, LAUNCHER_SECONDS, f"Cannot use {folder}: another vin runs in it.")
+        # Servers of a launcher that was killed hold the lock that they inherited to their end.
+        await _lock(lock, SERVER_SECONDS, f"Cannot use {home}: an earlier server does not end.")
         yield Home(home, log, lock)
 
 
@@ -82,23 +82,21 @@ def _open(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
+async def _lock(descriptor: int, seconds: float, refusal: str) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            while not _try_lock(descriptor):  # noqa: ASYNC110 - a file lock calls nobody back
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError as error:
+        raise EmbeddedError(refusal) from error
+
+
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
-
-
-async def _outwait_leftovers(home: Path, lock: int) -> None:
-    """Wait for servers of a launcher that was killed: each holds the inherited lock to its end."""
-    try:
-        async with asyncio.timeout(LEFTOVER_SECONDS):
-            while not _lock(lock):  # noqa: ASYNC110 - a file lock calls nobody back
-                await asyncio.sleep(POLL_SECONDS)
-    except TimeoutError as error:
-        message = f"Cannot use {home}: a server of an earlier start does not end."
-        raise EmbeddedError(message) from error
 
 
 @contextmanager

@@ -19,7 +19,7 @@ READY_SECONDS = 60.0
 CHILD = Path(__file__).with_name("child.py")
 REASON = re.compile(r"(?:FATAL|PANIC|error): +(.+)")  # an ERROR's text may quote values
 TAIL_BYTES = 64 * 1024
-NO_SPACE = "No space left on device"
+DISK_FULL = re.compile(r"No space left on device|wrote only \d+ of \d+ bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,8 @@ def _size(log: Path) -> int:
 def _failure(program: Program, home: Home, began: int) -> EmbeddedError:
     """Tell why it stopped, in the words that it logged since it began."""
     text = _tail(home.log, began)
-    if NO_SPACE in text:
-        return EmbeddedError(f"{program.name} stopped: no space left for {home.folder}.")
+    if DISK_FULL.search(text):
+        return EmbeddedError(f"{program.name} stopped: no space left on the disk of {home.folder}.")
     reason = (REASON.findall(text) or text.split("\n"))[-1] or "it left no reason"
     return EmbeddedError(f"{program.name} stopped: {reason} (log: {home.log}).")
 

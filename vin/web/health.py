@@ -13,6 +13,8 @@ from vin.web.wire import Wire
 
 READY_SECONDS = 2
 
+Check = Callable[[web.Application], Awaitable[None]]
+
 
 class Health(Wire):
     """The process is well; else a problem is answered."""
@@ -25,7 +27,7 @@ async def get_live(_request: web.Request) -> web.Response:
     return reply(Health())
 
 
-def health_routes(check: Callable[[web.Application], Awaitable[None]]) -> tuple[Route, Route]:
+def health_routes(check: Check) -> tuple[Route, Route]:
     """Make the two routes; `check` raises while the process cannot serve."""
 
     async def get_ready(request: web.Request) -> web.Response:

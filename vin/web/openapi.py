@@ -5,19 +5,18 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from http import HTTPStatus
-from typing import Literal
+from typing import Any, Literal
 
 from aiohttp import hdrs, web
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from schemas.problem import Problem
+from vin.web.body import JSON
 from vin.web.problems import API_VERSION, MEDIA_TYPE, ProblemDetails
 from vin.web.routes import Route
 
 PREFIX = "/v1"
-FORM = "application/x-www-form-urlencoded"
-JSON = "application/json"
 CONTACT = {
     "name": "VIN",
     "email": "beheer@vin.example",
@@ -27,7 +26,7 @@ VERSION = {"description": "De versie van de API", "schema": {"type": "string"}}
 
 Mode = Literal["validation", "serialization"]
 Use = tuple[type[BaseModel], Mode]
-Json = Mapping[str, object]
+Json = Mapping[str, Any]
 
 
 def with_document(routes: Iterable[Route], title: str) -> list[Route]:
@@ -115,10 +114,9 @@ def _operation(route: Route, references: Mapping[Use, Json]) -> Json:
     }
     body = route.request or route.form
     if body is not None:
-        media_type = JSON if route.form is None else FORM
         operation["requestBody"] = {
             "required": True,
-            "content": {media_type: {"schema": references[body, "validation"]}},
+            "content": {route.body_type: {"schema": references[body, "validation"]}},
         }
     return operation
 
@@ -204,7 +202,7 @@ def _possible(route: Route) -> set[Problem]:
             Problem.NOT_AUTHENTICATED,
             Problem.UNAVAILABLE,
         }
-    if route.has_body:
+    if route.body_type is not None:
         possible |= {Problem.BODY_TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE}
     if "{" in route.path:
         possible.add(Problem.NOT_FOUND)

@@ -11,9 +11,11 @@ from pydantic import BaseModel
 from schemas.problem import Problem
 from vin.web.accept import accepts_json
 from vin.web.bearer import BEARER, Bearer
-from vin.web.body import BODY, receive
+from vin.web.body import BODY, JSON, receive
 from vin.web.problems import Handler, add_headers, edge
 from vin.web.query import refuse_query
+
+FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +44,11 @@ class Route:
     seconds: float = 30
 
     @property
-    def has_body(self) -> bool:
-        return self.request is not None or self.form is not None
+    def body_type(self) -> str | None:
+        """The content type of the body, if there is one."""
+        if self.form is not None:
+            return FORM
+        return None if self.request is None else JSON
 
 
 def application(routes: Iterable[Route], bearer: Bearer | None = None) -> web.Application:
@@ -67,12 +72,14 @@ def _add(app: web.Application, route: Route) -> None:
 async def _serve(request: web.Request, *, route: Route) -> web.StreamResponse:
     """Check what every operation checks: size first, then form, then the right to call."""
     async with asyncio.timeout(route.seconds):
-        if route.has_body:
+        if route.body_type is not None:
             request[BODY] = await receive(request)
         if not accepts_json(request):
             raise web.HTTPNotAcceptable
         if route.scope is not None:
             await request.app[BEARER].authorise(request, route.scope)
+        if route.body_type not in {None, request.content_type}:
+            raise web.HTTPUnsupportedMediaType
         if route.query is None:
             refuse_query(request)
         return await route.handler(request)

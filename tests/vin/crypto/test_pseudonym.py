@@ -1,6 +1,5 @@
 import hmac
 import json
-from itertools import islice
 from pathlib import Path
 from uuid import UUID
 
@@ -142,7 +141,7 @@ def found_by(holder: bytes, index: IndexKeys, stored: Token, guesses: list[bytes
 
 def test_guessing_needs_both_keys() -> None:
     holder, thief = bytes([3]) * 32, bytes([4]) * 32
-    guesses = [str(number).encode() for number in islice(range(10**9), 20)]
+    guesses = [str(number).encode() for number in range(20)]
     stored = KEYS.token(CHILD, 1, evaluate(holder, guesses[7]))
     others_index = IndexKeys({1: thief}, SECRET)
 

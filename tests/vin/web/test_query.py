@@ -32,7 +32,7 @@ class Answer(Wire):
 
 async def list_things(request: web.Request) -> web.Response:
     query = read_query(request, ThingQuery)
-    seen = query.cursor and cursor_text(query.cursor)
+    seen = cursor_text(query.cursor) if query.cursor else None
     return reply(Answer(limit=query.limit, seen=seen))
 
 

@@ -1,0 +1,39 @@
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from vin.web.accept import accepts_json
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "*/*",
+        "application/json",
+        "APPLICATION/JSON",
+        "application/*;q=0.1",
+        "text/html, application/json;q=0.9",
+        "text/html, */*;q=0.1",
+        "application/json; charset=utf-8; q=1",
+        "*/*;q=0, application/json",
+        "application/json;q=high",
+    ],
+)
+def test_json_is_taken(accept: str) -> None:
+    assert accepts_json(make_mocked_request("GET", "/", headers={"Accept": accept}))
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "text/html",
+        "application/xml, text/*",
+        "application/json;q=0",
+        "application/json;q=0.0, */*",
+        "*/*;q=0",
+        "json",
+        ",",
+    ],
+)
+def test_json_is_not_taken(accept: str) -> None:
+    assert not accepts_json(make_mocked_request("GET", "/", headers={"Accept": accept}))
