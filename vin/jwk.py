@@ -41,7 +41,7 @@ class Jwk(BaseModel):
         try:
             import_client_jwk(self.model_dump(exclude_none=True))
         except UnfitKeyError:
-            refuse("key", "Expected a key on P-256, or RSA of 2048 bits or more.")
-        if self.alg is not None and (self.alg == "ES256") != (self.kty == "EC"):
-            refuse("alg", "The alg is for another kind of key.")
+            refuse(
+                "key", "Expected a key for ES256 (P-256), or for PS256 or RS256 (RSA, 2048 bits)."
+            )
         return self

@@ -207,21 +207,25 @@ class Party:
 async def designated(session: ClientSession, ready: Json, place: int, run: str) -> Party:
     """Designate a professional at one of the clients of `ready.json`, twice."""
     name, function = (
-        ("Anna de Boer", "jeugdarts"),
-        ("Bram O'Neill", "gezinscoach"),
-        ("Carla Jansen", "wijkagent"),
-        ("Daan Smit", "leerplichtambtenaar"),
+        ("Reporter 1", "jeugdarts"),
+        ("Reporter O'2 <b>&", "gezinscoach"),
+        ("Reporter 3", "wijkagent"),
+        ("Reporter 4", "leerplichtambtenaar"),
     )[place]
     entry = ready["clients"][place]
     client = await ContractClient.connect(session, entry, ready["api"], ready["keyholder"])
     details = {
         "name": name,
         "function": function,
-        "email": f"{name.split()[0].lower()}.{run}@contract.test",
+        "email": f"reporter{place}.{run}@contract.test",
         "phone": f"+31 (0)6-1234567{place}",
         "unit": entry["unit"],
     }
-    details |= {"reachable": "ma-do 9-17 uur", "registrationNumber": f"R{run}"} if place < 2 else {}
+    details |= (
+        {"reachable": "ma-do 9-17 uur", "registrationNumber": f"R{run}-{place}"}
+        if place < 2
+        else {}
+    )
     party = Party(client, f"p-{run}", f"D-{run}.{place}/x", details)
     first = await client.put_reporter(party.reporter_id, details)
     again = await client.put_reporter(party.reporter_id, details)
@@ -455,66 +459,80 @@ async def family(session: ClientSession, ready: Json) -> tuple[Party, Party, Par
     first, sibling, mother, father = some_bsns(4)
     child, parent = ("bsn", first), ("parent", mother)
     home = ("address", f"1811AB|{1 + secrets.randbelow(10**4)}||{run.upper()}")
-    anna, bram, carla = [await designated(session, ready, place, run) for place in range(3)]
+    doctor, coach, officer = [await designated(session, ready, place, run) for place in range(3)]
 
-    await anna.registers(child, parent, home)
-    last_day = two_years_after(local_day(anna.signal["registeredAt"]))
-    assert anna.signal["removeOn"] == str(last_day)
+    await doctor.registers(child, parent, home)
+    last_day = two_years_after(local_day(doctor.signal["registeredAt"]))
+    assert doctor.signal["removeOn"] == str(last_day)
     sooner = str(last_day - timedelta(days=365))
-    await bram.registers(child, parent, removeOn=sooner, destroyBy=str(last_day))
-    assert bram.signal["removeOn"] == sooner
-    await carla.registers(("bsn", sibling), parent, ("parent", father))
-    return anna, bram, carla, child
+    await coach.registers(child, parent, removeOn=sooner, destroyBy=str(last_day))
+    assert coach.signal["removeOn"] == sooner
+    await officer.registers(("bsn", sibling), parent, ("parent", father))
+    return doctor, coach, officer, child
 
 
 async def test_a_client_written_from_the_contract_alone_registers_and_gets_its_matches(
     up: RunningVin,
 ) -> None:
     async with ClientSession() as session:
-        anna, bram, carla, child = await family(session, up.ready)
-        for party in (anna, bram, carla):
+        doctor, coach, officer, child = await family(session, up.ready)
+        for party in (doctor, coach, officer):
             await assert_processed(party)
-        annas = await matches_of(anna, {bram: "child", carla: "household"})
-        brams = await matches_of(bram, {anna: "child", carla: "household"})
-        carlas = await matches_of(carla, {anna: "household", bram: "household"})
-        assert annas[bram]["number"] == brams[anna]["number"]
-        assert annas[carla]["number"] == carlas[anna]["number"]
-        assert brams[carla]["number"] == carlas[bram]["number"]
+        doctor_matches = await matches_of(doctor, {coach: "child", officer: "household"})
+        coach_matches = await matches_of(coach, {doctor: "child", officer: "household"})
+        officer_matches = await matches_of(officer, {doctor: "household", coach: "household"})
+        assert doctor_matches[coach]["number"] == coach_matches[doctor]["number"]
+        assert doctor_matches[officer]["number"] == officer_matches[doctor]["number"]
+        assert coach_matches[officer]["number"] == officer_matches[coach]["number"]
 
-        await assert_pages(anna)
-        await assert_registered_once(anna, child)
-        await assert_own_alone(anna, bram)
-        await refused(404, carla.client.read("matches", annas[bram]["number"]))
-        for party, found in ((anna, annas), (bram, brams), (carla, carlas)):
+        await assert_pages(doctor)
+        await assert_registered_once(doctor, child)
+        await assert_own_alone(doctor, coach)
+        await refused(404, officer.client.read("matches", doctor_matches[coach]["number"]))
+        for party, found in (
+            (doctor, doctor_matches),
+            (coach, coach_matches),
+            (officer, officer_matches),
+        ):
             await assert_mails(Path(up.ready["mailDir"]), party, found)
 
-        await withdraws(anna, "riskGone")
-        closed = {anna: annas, bram: {anna: brams[anna]}, carla: {anna: carlas[anna]}}
+        await withdraws(doctor, "riskGone")
+        closed = {
+            doctor: doctor_matches,
+            coach: {doctor: coach_matches[doctor]},
+            officer: {doctor: officer_matches[doctor]},
+        }
         await assert_ended("closed", closed)
-        assert await bram.client.read("matches", brams[carla]["number"]) == brams[carla]
-        await withdraws(bram, "unjustified")
-        await assert_ended("void", {bram: {carla: brams[carla]}, carla: {bram: carlas[bram]}})
+        assert (
+            await coach.client.read("matches", coach_matches[officer]["number"])
+            == coach_matches[officer]
+        )
+        await withdraws(coach, "unjustified")
+        await assert_ended(
+            "void",
+            {coach: {officer: coach_matches[officer]}, officer: {coach: officer_matches[coach]}},
+        )
 
 
 async def test_a_child_without_bsn_is_registered_on_demographic_values(up: RunningVin) -> None:
     run = secrets.token_hex(4)
     letters = run.translate(str.maketrans("0123456789", "GHIJKLMNOP")).upper()
     async with ClientSession() as session:
-        daan = await designated(session, up.ready, 3, run)
-        await daan.registers(("demographic", f"{letters}|2019-03-01|X"))
-        await assert_processed(daan)
+        clerk = await designated(session, up.ready, 3, run)
+        await clerk.registers(("demographic", f"{letters}|2019-03-01|X"))
+        await assert_processed(clerk)
 
 
 async def test_a_refused_signal_leaves_its_permit_unspent(up: RunningVin) -> None:
     [child] = some_bsns(1)
     async with ClientSession() as session:
-        daan = await designated(session, up.ready, 3, secrets.token_hex(4))
-        client, colleague = daan.client, f"p-{secrets.token_hex(4)}"
+        clerk = await designated(session, up.ready, 3, secrets.token_hex(4))
+        client, colleague = clerk.client, f"p-{secrets.token_hex(4)}"
         unknown = await client.signal_body(colleague, "D-1", [("bsn", child)])
         await invalid("reporterId", client.register(unknown, str(uuid.uuid4())))
-        body = await client.signal_body(daan.reporter_id, "D-1", [("bsn", child)])
+        body = await client.signal_body(clerk.reporter_id, "D-1", [("bsn", child)])
         await invalid("colour", client.register(body | {"colour": "red"}, str(uuid.uuid4())))
-        await client.put_reporter(colleague, daan.details)
+        await client.put_reporter(colleague, clerk.details)
         lent = body | {"reporterId": colleague}
         await refused(403, client.register(lent, str(uuid.uuid4())))
         assert (await client.register(body, str(uuid.uuid4()))).status == 201

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from vin.embedded import EmbeddedError, postgres, valkey
+from vin.embedded import EmbeddedError, home, postgres, valkey
 
 
 async def query(url: str, *statements: str) -> object:
@@ -112,7 +112,10 @@ async def test_without_a_short_path_for_the_socket_the_start_is_refused(
             pass
 
 
-async def test_a_second_launcher_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+async def test_a_second_launcher_on_the_same_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home, "LAUNCHER_SECONDS", 0.1)
     async with valkey(tmp_path) as queue:
         with pytest.raises(EmbeddedError, match="another vin runs in it"):
             async with valkey(tmp_path):

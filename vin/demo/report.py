@@ -96,5 +96,6 @@ def tell_where(ready: Ready) -> None:
     Console().print(
         f"The API listens on {ready.api}, the mails lie in {ready.mail_dir}. Ctrl-C ends all.",
         markup=False,
+        highlight=False,
         soft_wrap=True,
     )

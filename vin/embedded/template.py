@@ -1,15 +1,15 @@
 """A packed new cluster in the user's cache: unpacking it is quicker than initdb.
 
-The file is a digest followed by a tar archive. It is renamed into place, so that it is never
+The file is a digest followed by a zip archive. It is renamed into place, so that it is never
 half there, and one whose digest does not fit is not used.
 """
 
 import hashlib
 import io
 import os
-import tarfile
 from contextlib import suppress
 from pathlib import Path
+from zipfile import ZipFile
 
 from vin.embedded.home import EmbeddedError, make_private
 
@@ -36,16 +36,18 @@ def unpack(template: Path, cluster: Path) -> bool:
     digest, archive = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
     if hashlib.sha256(archive).digest() != digest:
         return False
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(cluster, filter="tar")
+    cluster.mkdir(mode=0o700)
+    with ZipFile(io.BytesIO(archive)) as zipped:
+        zipped.extractall(cluster)
     return True
 
 
 def pack(cluster: Path, template: Path) -> None:
     """Keep a cluster that no server has used yet as the template, if the cache has room."""
     archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        tar.add(cluster, ".")
+    with ZipFile(archive, "w") as zipped:
+        for path in cluster.rglob("*"):
+            zipped.write(path, path.relative_to(cluster))
     digest = hashlib.sha256(archive.getbuffer()).digest()
     new = template.with_name(f"{template.name}.{os.getpid()}")
     with suppress(OSError):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+from io import BytesIO
 from typing import Any
 from uuid import uuid4
 
@@ -144,10 +145,8 @@ async def test_a_faulty_registration_is_400_and_names_the_fault(
 
     answer = await refused(clients[0], body)
 
-    expected = 403 if body.get("reporterId") == "nobody" else 400
-    assert answer.status == expected
-    if expected == 400:
-        assert names(answer) == {name}
+    assert answer.status == 400
+    assert names(answer) == {name}
 
 
 async def test_all_faults_are_named_at_once(clients: list[ContractClient]) -> None:
@@ -290,7 +289,7 @@ async def test_what_is_no_such_body_is_refused(
     }
     url = f"{client.api}/v1/signals"
 
-    async with client.session.post(url, data=content, headers=headers) as answer:
+    async with client.session.post(url, data=BytesIO(content), headers=headers) as answer:
         assert answer.status == status
         assert answer.content_type == "application/problem+json"
 

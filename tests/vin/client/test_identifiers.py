@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pytest
 from hypothesis import assume, given
@@ -25,6 +25,14 @@ from vin.client.identifiers import (
 )
 from vin.crypto.oprf import hash_to_group
 
+Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
+
+PREFIXES = [
+    *("aan", "bij", "de", "den", "der", "des", "het", "in", "onder", "op", "over"),
+    *("te", "ten", "ter", "tot", "uijt", "uit", "van", "ver", "voor", "'t", "d'", "'s-", "'s "),
+    *("aan de", "bij de", "in 't", "in't", "op den", "op 't", "uit den"),
+    *("van d'", "van de", "van den", "van der", "van het", "van 't"),
+]
 VECTORS = Path(__file__).parents[3] / "schemas" / "vectors.json"
 NORMALISERS: dict[str, Callable[..., str]] = {
     "nl.bsn": normalise_bsn,
@@ -176,14 +184,15 @@ def test_a_wrong_part_of_an_address_is_named(
 @given(text=st.text(max_size=30))
 def test_any_surname_becomes_capitals_or_is_refused(text: str) -> None:
     try:
-        assert re.fullmatch("[A-Z]+", surname(text))
-    except IdentifierError as error:
-        assert error.fault is Fault.SURNAME
+        capitals = surname(text)
+    except IdentifierError:
+        return
+    assert re.fullmatch("[A-Z]+", capitals)
 
 
-@given(text=st.text(max_size=30), form=st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
-def test_the_form_of_unicode_does_not_matter(text: str, form: str) -> None:
-    other = unicodedata.normalize(form, text)  # type: ignore[arg-type]
+@given(text=st.text(max_size=30), form=st.sampled_from(get_args(Form)))
+def test_the_form_of_unicode_does_not_matter(text: str, form: Form) -> None:
+    other = unicodedata.normalize(form, text)
 
     try:
         expected = surname(text)
@@ -199,14 +208,10 @@ def test_a_normal_surname_stays_as_it_is(name: str) -> None:
     assert surname(name) == surname(name.lower()) == surname(f"  {name.title()} ") == name
 
 
-@pytest.mark.parametrize(
-    "prefix",
-    ["van", "de", "der", "den", "het", "'t", "ten", "ter", "te", "tot", "in", "op", "bij", "aan", "uit", "uijt", "voor", "onder", "over", "des", "ver", "van_de", "van_den", "van_der", "van_het", "van_'t", "in_'t", "in't", "op_den", "op_'t", "aan_de", "uit_den", "bij_de", "'s-", "'s_", "d'", "van_d'"],
-)
+@pytest.mark.parametrize("prefix", PREFIXES)
 @given(name=capitals)
 def test_dutch_prefixes_do_not_count(prefix: str, name: str) -> None:
-    written = prefix.replace("_", " ")
-    joined = written if written[-1] in "-' " else written + " "
+    joined = prefix if prefix[-1] in "-' " else prefix + " "
 
     for spelling in (joined, joined.title(), joined.upper(), joined.replace("'", "\u2019")):
         assert surname(spelling + name) == name
@@ -292,24 +297,25 @@ def test_test_values_are_ascii_digits() -> None:
 
 
 @pytest.mark.parametrize(
-    "refuse",
+    ("normaliser", "parts"),
     [
-        lambda: normalise_bsn("HUSH"),
-        lambda: normalise_address("HUSH", "1"),
-        lambda: normalise_address("1811AB", "HUSH"),
-        lambda: normalise_address("1811AB", "1", "HUSH"),
-        lambda: normalise_address("1811AB", "1", "", "HUSH|"),
-        lambda: normalise_demographic("\u674e", "HUSH", "F"),
-        lambda: normalise_demographic("HUSH", "2015-02-29", "F"),
-        lambda: normalise_demographic("HUSH", "2016-02-29", "HUSH"),
-        lambda: normalise_test("HUSH"),
-        lambda: frame("nl.test", "HUSH" * 2**14),
+        (normalise_bsn, ("HUSH",)),
+        (normalise_address, ("HUSH", "1")),
+        (normalise_address, ("1811AB", "HUSH")),
+        (normalise_address, ("1811AB", "1", "HUSH")),
+        (normalise_address, ("1811AB", "1", "", "HUSH|")),
+        (normalise_demographic, ("\u674e", "HUSH", "F")),
+        (normalise_demographic, ("HUSH", "2015-02-29", "F")),
+        (normalise_demographic, ("HUSH", "2016-02-29", "HUSH")),
+        (normalise_test, ("HUSH",)),
+        (frame, ("nl.test", "HUSH" * 2**14)),
     ],
 )
-def test_an_error_names_the_fault_and_never_the_value(refuse: Callable[[], object]) -> None:
+def test_an_error_names_the_fault_and_never_the_value(
+    normaliser: Callable[..., object], parts: tuple[str, ...]
+) -> None:
     with pytest.raises(IdentifierError) as refusal:
-        refuse()
-    assert str(refusal.value) == str(fault_of(refusal))
+        normaliser(*parts)
     assert refusal.value.args == (str(fault_of(refusal)),)
     assert refusal.value.__context__ is None
     assert "HUSH" not in str(refusal.value)
