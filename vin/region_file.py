@@ -26,7 +26,7 @@ def read_region_data(path: Path) -> dict[str, object]:
 
 def with_client_keys(
     data: Mapping[str, object],
-    jwks: Mapping[str, Mapping[str, str]],
+    jwks: Mapping[str, Mapping[str, object]],
 ) -> dict[str, object]:
     """Give each client that `jwks` names its one public key; nothing else changes."""
     copy: dict[str, object] = deepcopy(dict(data))

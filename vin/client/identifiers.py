@@ -141,7 +141,7 @@ def normalise_test(text: str) -> str:
 
 
 def remove_on(registered: date) -> date:
-    """The last day that a signal may have: the same day two years later."""
+    """The date at whose start a signal ends, at the latest: the same day two years later."""
     return _years_after(registered, 2)
 
 

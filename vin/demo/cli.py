@@ -45,12 +45,12 @@ def _families(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Play; 0 if everything that should match did, and told its people once."""
-    with _folder(options.data) as data, _one_error():
-        return asyncio.run(_run(options, data))
+    with folder(options.data) as data, one_error():
+        return asyncio.run(perform(options, data))
 
 
 @contextmanager
-def _folder(given: Path | None) -> Iterator[Path]:
+def folder(given: Path | None) -> Iterator[Path]:
     """Use the given folder, or one that is gone afterwards."""
     folder = given or Path(tempfile.mkdtemp(prefix="vin-demo-"))
     try:
@@ -61,7 +61,7 @@ def _folder(given: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _one_error() -> Iterator[None]:
+def one_error() -> Iterator[None]:
     """Turn what many clients at once may say into one sentence."""
     try:
         yield
@@ -73,7 +73,7 @@ def _one_error() -> Iterator[None]:
         raise StartError(str(failures[0]))
 
 
-async def _run(options: argparse.Namespace, data: Path) -> int:
+async def perform(options: argparse.Namespace, data: Path) -> int:
     """Play until the end or a signal, and leave no process behind in either case."""
     end_at_signals()
     try:

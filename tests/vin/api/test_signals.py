@@ -136,7 +136,9 @@ FAULTS: list[tuple[str, Callable[[Body], None], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "name"), [case[1:] for case in FAULTS], ids=[c[0] for c in FAULTS])
+@pytest.mark.parametrize(
+    ("change", "name"), [case[1:] for case in FAULTS], ids=[c[0] for c in FAULTS]
+)
 async def test_a_faulty_registration_is_400_and_names_the_fault(
     clients: list[ContractClient], change: Callable[[Body], None], name: str
 ) -> None:

@@ -29,7 +29,8 @@ Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 PREFIXES = [
     *("aan", "bij", "de", "den", "der", "des", "het", "in", "onder", "op", "over"),
-    *("te", "ten", "ter", "tot", "uijt", "uit", "van", "ver", "voor", "'t", "d'", "'s-", "'s "),
+    *(f"t{end}" for end in ("e", "en", "er")),
+    *("tot", "uijt", "uit", "van", "ver", "voor", "'t", "d'", "'s-", "'s "),
     *("aan de", "bij de", "in 't", "in't", "op den", "op 't", "uit den"),
     *("van d'", "van de", "van den", "van der", "van het", "van 't"),
 ]

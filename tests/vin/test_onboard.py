@@ -1,0 +1,317 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from copy import deepcopy
+from datetime import UTC, date, datetime
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from schemas.database import Db
+from tests.dump import dumped
+from tests.keys import EC_JWK
+from vin.contacts import officer_binding, open_contact
+from vin.crypto.seal import DataKeys, FileKek, Sealed
+from vin.crypto.signkey import new_client_key, public_jwk
+from vin.data_keys import ensure_data_key, load_data_keys
+from vin.errors import StartError
+from vin.onboard import onboard, onboard_keyholder
+from vin.region import Region
+from vin.region_file import parse_region, read_region_data, with_client_keys
+
+if TYPE_CHECKING:
+    from asyncpg import Pool, Record
+
+Data = dict[str, Any]
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+KEYS = DataKeys({1: bytes(32)})
+
+
+def officer(number: int) -> Data:
+    return {
+        "code": f"officer-{number}",
+        "name": f"Medewerker {number}",
+        "function": "Aandachtsfunctionaris",
+        "email": f"medewerker{number}@contact.example",
+        "phone": f"072-000000{number}",
+        "reachable": f"reachable on day {number}",
+    }
+
+
+def region_data() -> Data:
+    """A region with one row of everything, and a second organisation with nothing extra."""
+    quota = {"reporter_per_day": 10, "organisation_per_day": 100}
+    return {
+        "region": {"code": "nhn", "name": "Noord-Holland Noord"},
+        "municipalities": [
+            {"code": "GM0361", "name": "Alkmaar", "follow_up_officers": [officer(1)]}
+        ],
+        "categories": [{"code": "education", "name": "Onderwijs", "valid_from": date(2015, 1, 1)}],
+        "auditors": [officer(2)],
+        "organisations": [
+            {
+                "code": "school",
+                "name": "School",
+                "category": "education",
+                "municipality": "GM0361",
+                "quota": quota,
+                "agreements": [{"valid_from": date(2024, 1, 1)}],
+                "units": [{"code": "team", "name": "Team"}],
+                "clients": [
+                    {
+                        "id": "school",
+                        "scopes": ["signals", "evaluations"],
+                        "jwks": {"keys": [EC_JWK]},
+                    }
+                ],
+                "coordinators": [officer(3)],
+            },
+            {
+                "code": "college",
+                "name": "College",
+                "category": "education",
+                "quota": quota,
+                "agreements": [],
+                "units": [{"code": "team", "name": "Team"}],
+            },
+        ],
+    }
+
+
+def region_of(data: Data) -> Region:
+    return parse_region(data, "region.toml")
+
+
+@cache
+def demo_region() -> Region:
+    with resources.as_file(resources.files("vin") / "demo_region.toml") as path:
+        data: Data = read_region_data(path)
+    keys = {
+        client["id"]: public_jwk(new_client_key())
+        for organisation in data["organisations"]
+        for client in organisation["clients"]
+    }
+    return region_of(with_client_keys(data, keys))
+
+
+async def apply(db: Db, data: Data | Region) -> list[str]:
+    region = data if isinstance(data, Region) else region_of(data)
+    async with db.transaction():
+        return (await onboard(db, region, KEYS, "operator", NOW)).lines()
+
+
+async def test_a_region_file_fills_the_registry(db: Db) -> None:
+    assert await apply(db, region_data()) == [
+        "agreement 1",
+        "category 1",
+        "client 1",
+        "municipality 1",
+        "officer 3",
+        "organisation 2",
+        "region 1",
+        "unit 2",
+    ]
+
+
+async def test_applying_the_demo_region_twice_changes_nothing(db: Db, db_url: str) -> None:
+    changed = await apply(db, demo_region())
+    before = await dumped(db_url)
+
+    assert "organisation 14" in changed
+    assert "officer 32" in changed
+    assert await apply(db, demo_region()) == []
+    assert await dumped(db_url) == before
+
+
+async def test_each_change_of_the_file_reaches_its_table_alone(db: Db) -> None:
+    changes: dict[str, tuple[tuple[str | int, ...], object]] = {
+        "region 1": (("policies",), {"hub_limit": 20}),
+        "municipality 1": (("municipalities", 0, "name"), "Another name"),
+        "category 1": (("categories", 0, "valid_to"), date(2030, 1, 1)),
+        "organisation 1": (("organisations", 0, "language"), "en"),
+        "agreement 1": (("organisations", 0, "agreements", 0, "valid_to"), date(2030, 1, 1)),
+        "unit 1": (("organisations", 0, "units", 0, "match_unit"), "shared"),
+        "client 1": (("organisations", 0, "clients", 0, "active"), False),
+        "officer 1": (("auditors", 0, "phone"), "072-0000009"),
+    }
+    data = region_data()
+    await apply(db, data)
+
+    for told, (path, value) in changes.items():
+        node: Any = data
+        for step in path[:-1]:
+            node = node[step]
+        node[path[-1]] = value
+        assert await apply(db, data) == [told]
+
+    assert await apply(db, data) == []
+
+
+async def test_what_leaves_the_file_leaves_the_registry(db: Db) -> None:
+    data = region_data()
+    await apply(db, data)
+    smaller = deepcopy(data)
+    del smaller["organisations"][0]
+    del smaller["municipalities"][0]
+
+    assert await apply(db, smaller) == [
+        "agreement 1",
+        "client 1",
+        "municipality 1",
+        "officer 2",
+        "organisation 1",
+        "unit 1",
+    ]
+    assert await db.fetchval("SELECT count(*) FROM registry.client") == 0
+
+
+async def designate(db: Db) -> None:
+    await db.execute(
+        """
+        INSERT INTO registry.reporter
+        SELECT gen_random_uuid(), organisation_id, 'p-1', id, 1, '', now() FROM registry.unit
+        """
+    )
+
+
+async def test_a_unit_with_reporters_must_stay(db: Db) -> None:
+    data = region_data()
+    await apply(db, data)
+    await designate(db)
+    data["organisations"][0]["units"] = [{"code": "other", "name": "Other"}]
+    del data["organisations"][1]
+
+    with pytest.raises(StartError, match=r"must stay in the file: college/team, school/team\."):
+        await apply(db, data)
+
+    assert await db.fetchval("SELECT count(*) FROM registry.unit") == 2
+
+
+async def test_the_file_of_another_region_is_refused(db: Db) -> None:
+    await apply(db, region_data())
+    other = {**region_data(), "region": {"code": "zhz", "name": "Another region"}}
+
+    with pytest.raises(StartError, match="belongs to region 'nhn'"):
+        await apply(db, other)
+
+
+async def test_two_operators_at_once_apply_one_after_the_other(
+    pool: "Pool[Record]",
+) -> None:
+    async def once() -> list[str]:
+        async with pool.acquire() as db:
+            return await apply(db, demo_region())
+
+    told = await asyncio.gather(*(once() for _ in range(4)))
+
+    assert [bool(each) for each in sorted(told)] == [False, False, False, True]
+
+
+async def test_contact_data_open_in_their_own_row_only_and_stand_nowhere_in_clear(
+    db: Db, db_url: str
+) -> None:
+    await apply(db, region_data())
+    rows = await db.fetch("SELECT * FROM registry.officer")
+
+    names = {
+        open_contact(
+            KEYS,
+            Sealed(row["contact_epoch"], row["contact"]),
+            officer_binding(row["id"], row["organisation_id"]),
+        ).name
+        for row in rows
+    }
+    dump = await dumped(db_url)
+
+    assert names == {"Medewerker 1", "Medewerker 2", "Medewerker 3"}
+    assert b"Noord-Holland" in dump
+    for clear in (b"Medewerker", b"contact.example", b"072-000", b"reachable on"):
+        assert clear not in dump
+        assert clear.hex().encode() not in dump
+
+
+async def test_applying_is_logged_with_what_changed_and_who_did_it(db: Db) -> None:
+    await apply(db, region_data())
+    await apply(db, region_data())
+
+    (entry,) = await db.fetch("SELECT * FROM audit.entry")
+
+    assert (entry["event"], entry["actor_kind"], entry["actor"]) == (
+        "region.onboarded",
+        "operator",
+        "operator",
+    )
+    assert "client 1" in json.loads(entry["detail"])["changes"]
+
+
+@pytest.fixture
+async def keyholder_db(keyholder_db_url: str) -> AsyncIterator[Db]:
+    connection = await asyncpg.connect(keyholder_db_url)
+    yield connection
+    await connection.close()
+
+
+async def test_the_key_holder_learns_clients_and_quotas(keyholder_db: Db) -> None:
+    region = region_of(region_data())
+
+    assert await onboard_keyholder(keyholder_db, region) == ["keyholder_client 1"]
+    assert await onboard_keyholder(keyholder_db, region) == []
+    row = await keyholder_db.fetchrow("SELECT * FROM keyholder.client")
+    assert row is not None
+    assert dict(row) == {
+        "id": "school",
+        "organisation_id": region.organisation_id(region.organisations[0]),
+        "organisation": "school",
+        "active": True,
+        "domains": ["nhn/address", "nhn/child", "nhn/parent", "nhn/weak"],
+        "reporter_quota": 10,
+        "organisation_quota": 100,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("active", False), ("scopes", ["signals"]), ("id", "another")]
+)
+async def test_the_key_holder_shuts_out_who_may_not_evaluate_any_more(
+    keyholder_db: Db, name: str, value: object
+) -> None:
+    data = region_data()
+    await onboard_keyholder(keyholder_db, region_of(data))
+    data["organisations"][0]["clients"][0][name] = value
+
+    await onboard_keyholder(keyholder_db, region_of(data))
+
+    assert not await keyholder_db.fetchval(
+        "SELECT active FROM keyholder.client WHERE id = 'school'"
+    )
+
+
+async def test_the_first_data_key_is_made_once(pool: "Pool[Record]") -> None:
+    kek = FileKek(bytes(32))
+
+    async def ensure() -> None:
+        async with pool.acquire() as db:
+            await ensure_data_key(db, kek, NOW)
+
+    await asyncio.gather(*(ensure() for _ in range(8)))
+
+    async with pool.acquire() as db:
+        assert await db.fetchval("SELECT array_agg(epoch) FROM registry.data_key") == [1]
+        binding = officer_binding(uuid4(), None)
+        sealed = (await load_data_keys(db, kek)).seal(b"text", binding)
+        assert (await load_data_keys(db, kek)).open(sealed, binding) == b"text"
+
+
+async def test_without_data_key_or_with_the_wrong_key_file_nothing_starts(db: Db) -> None:
+    with pytest.raises(StartError, match="run `vin onboard` first"):
+        await load_data_keys(db, FileKek(bytes(32)))
+
+    await ensure_data_key(db, FileKek(bytes(32)), NOW)
+
+    with pytest.raises(StartError, match="does not belong to this database"):
+        await load_data_keys(db, FileKek(bytes([1]) * 32))
