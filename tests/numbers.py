@@ -4,14 +4,12 @@ import secrets
 from collections.abc import Iterator
 from functools import cache
 
-from vin.client.identifiers import test_bsns
-
-test_bsns.__test__ = False  # type: ignore[attr-defined]
+from vin.client import identifiers
 
 
 @cache
 def dealer() -> Iterator[str]:
-    numbers = list(test_bsns())
+    numbers = list(identifiers.test_bsns())
     secrets.SystemRandom().shuffle(numbers)
     return iter(numbers)
 

@@ -49,7 +49,8 @@ async def claim_reporter(db: Db, row: ReporterRow, unit: UUID) -> ReporterRow:
     """Add a reporter, or take the one of that name to change him.
 
     Comes back with the row as stored, under another id where it was there already. Other
-    writers wait until the caller's transaction ends; registering signals goes on meanwhile.
+    writers wait until the caller's transaction ends; registering signals goes on meanwhile,
+    since no column of a key is set.
     """
     rows = await db.fetch(
         """
@@ -58,7 +59,7 @@ async def claim_reporter(db: Db, row: ReporterRow, unit: UUID) -> ReporterRow:
                (id, organisation_id, reporter_id, unit_id, contact_epoch, contact, designated_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7)
             ON CONFLICT ON CONSTRAINT reporter_reporter_id DO UPDATE
-           SET reporter_id = excluded.reporter_id
+           SET contact_epoch = r.contact_epoch
         RETURNING id, organisation_id, reporter_id, designated_at, contact_epoch, contact,
                   (SELECT code FROM registry.unit AS u WHERE u.id = r.unit_id)
         """,

@@ -101,8 +101,8 @@ def private_folder(folder: Path) -> None:
 async def start_servers(stack: AsyncExitStack, data: Path, settings: UpSettings) -> Servers:
     """Start what the environment does not give, and make the two databases."""
     given = settings.database_url
-    postgres = given or await stack.enter_async_context(embedded.postgres(data))
-    redis = settings.redis_url or await stack.enter_async_context(embedded.valkey(data))
+    postgres: str = given or await stack.enter_async_context(embedded.postgres(data))
+    redis: str = settings.redis_url or await stack.enter_async_context(embedded.valkey(data))
     await embedded.check_postgres(postgres)
     await embedded.check_redis(redis)
     index = given or await databases.ensure(postgres, "vin")

@@ -1,6 +1,7 @@
 """A mail server, letters to send, and workers to send them."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -149,6 +150,17 @@ class Service:
     async def counts(self) -> dict[State, int]:
         async with self.pool.acquire() as db:
             return await ledger.count_by_state(db)
+
+    async def standing(self) -> list[tuple[str, int, bool]]:
+        """Each delivery's state, number of attempts, and whether it may have come twice."""
+        async with self.pool.acquire() as db:
+            rows = await db.fetch("SELECT state, attempt, maybe_duplicate FROM notify.delivery")
+        return [tuple(row) for row in rows]
+
+    def copies(self) -> Counter[str]:
+        """How often each mail arrived."""
+        lines = [line for mail in self.peer.accepted for line in mail.content.splitlines()]
+        return Counter(line.decode() for line in lines if line.startswith(b"Message-ID:"))
 
     async def settle(self, **expected: int) -> None:
         """Wait until so many deliveries stand in each state."""

@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
-# Where a fault can strike: CONTENT once the server asked for the mail, DOT when it has all of
-# it, ANSWER when it has taken responsibility for it.
-MOMENTS: Final = ("CONNECT", "EHLO", "STARTTLS", "MAIL", "RCPT", "DATA", "CONTENT", "DOT", "ANSWER")
+# A fault strikes at CONNECT or a verb; or at CONTENT, once the server asked for the mail, at DOT,
+# when it has all of it, or at ANSWER, when it has taken responsibility for it.
 DROP: Final = "drop"
 HANG: Final = "hang"
 
@@ -25,6 +24,18 @@ class Accepted:
     recipient: str
     content: bytes
     encrypted: bool
+
+
+class Moment:
+    """A hook that holds a talk at one point until it is let go."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.passed = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.reached.set()
+        await self.passed.wait()
 
 
 class DroppedError(Exception):
@@ -75,10 +86,18 @@ class Session:
         self.sender = self.recipient = ""
 
     async def talk(self) -> None:
+        verbs = {
+            "EHLO": self.ehlo,
+            "STARTTLS": self.starttls,
+            "MAIL": self.mail,
+            "RCPT": self.rcpt,
+            "DATA": self.data,
+            "QUIT": self.quit,
+        }
         await self.say("CONNECT", "220 peer")
         while line := (await self.reader.readline()).decode().strip():
             verb, _, rest = line.partition(" ")
-            await getattr(self, f"on_{verb.lower()}")(rest)
+            await verbs[verb](rest)
 
     async def say(self, moment: str, reply: str) -> bool:
         """Reply, and tell whether it was a yes."""
@@ -87,24 +106,24 @@ class Session:
         await self.writer.drain()
         return reply[0] in "23"
 
-    async def on_ehlo(self, _: str) -> None:
+    async def ehlo(self, _: str) -> None:
         offer = "250-peer\r\n250 STARTTLS" if self.peer.tls and not self.encrypted else "250 peer"
         await self.say("EHLO", offer)
 
-    async def on_starttls(self, _: str) -> None:
+    async def starttls(self, _: str) -> None:
         if await self.say("STARTTLS", "220 go") and self.peer.tls:
             await self.writer.start_tls(self.peer.tls)
             self.encrypted = True
 
-    async def on_mail(self, rest: str) -> None:
+    async def mail(self, rest: str) -> None:
         self.sender = rest.removeprefix("FROM:").strip("<>")
         await self.say("MAIL", "250 ok")
 
-    async def on_rcpt(self, rest: str) -> None:
+    async def rcpt(self, rest: str) -> None:
         self.recipient = rest.removeprefix("TO:").strip("<>")
         await self.say("RCPT", "250 ok")
 
-    async def on_data(self, _: str) -> None:
+    async def data(self, _: str) -> None:
         if not await self.say("DATA", "354 go"):
             return
         await self.peer.meet("CONTENT", "")
@@ -115,7 +134,7 @@ class Session:
             self.peer.accepted.append(Accepted(self.sender, self.recipient, mail, self.encrypted))
         await self.say("ANSWER", reply)
 
-    async def on_quit(self, _: str) -> None:
+    async def quit(self, _: str) -> None:
         self.writer.write(b"221 bye\r\n")
         raise DroppedError
 

@@ -1,5 +1,6 @@
 import json
 import re
+import tomllib
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import date, datetime
@@ -80,6 +81,17 @@ def test_an_organisation_writes_in_dutch_unless_it_says_otherwise() -> None:
     data["organisations"][1]["language"] = "en"
 
     assert [each.language for each in parse(data).organisations] == ["nl", "en"]
+
+
+def test_one_agreement_may_follow_the_other_the_next_day() -> None:
+    data = region_data()
+    data["organisations"][0]["agreements"] = [
+        {"valid_from": date(2025, 1, 1)},
+        {"valid_from": date(2024, 1, 1), "valid_to": date(2024, 12, 31)},
+        {"valid_from": date(2022, 1, 1), "valid_to": date(2023, 1, 1)},
+    ]
+
+    assert len(parse(data).organisations[0].agreements) == 3
 
 
 def test_ids_follow_from_the_codes_alone() -> None:
@@ -193,6 +205,7 @@ BROKEN: dict[str, tuple[Callable[[Data], None], str]] = {
         change(*SCHOOL, "clients", 0, "id", to="client-9"),
         "organisations[0].clients[0].jwks: is missing",
     ),
+    "number for a category": (change(*SCHOOL, "category", to=7), "organisations[0].category:"),
     "unknown category": (
         change(*SCHOOL, "category", to="shops"),
         "organisations[0].category: 'shops' is not in categories",
@@ -337,6 +350,16 @@ def test_the_demo_region_is_complete() -> None:
     assert len(clients) == 14
     assert [line.strip() for line in keyless[1:]] == told
     assert len(data["municipalities"]) == 17  # type: ignore[arg-type]
+
+
+def test_the_example_that_operators_read_is_a_region() -> None:
+    text = Path(__file__).parents[2].joinpath("docs/region.md").read_text()
+    example = text.split("```toml\n")[1].partition("```")[0]
+
+    region = parse_region(tomllib.loads(example), "docs/region.md")
+
+    assert region.policies == parse(region_data()).policies
+    assert region.organisations[0].clients[0].jwks.keys[0].x == EC_JWK["x"]
 
 
 def test_the_demo_region_names_nobody_who_could_be_reached() -> None:

@@ -233,7 +233,7 @@ async def ask(db: Db, who: Somebody, on: date = TODAY) -> Entitled | None:
         ("agreement SET valid_to = '2026-11-24'", *"yyyn"),
     ],
 )
-async def test_agreement_and_category_hold_from_their_first_to_their_last_day(  # noqa: PLR0913
+async def test_agreement_and_category_hold_from_their_first_to_their_last_day(
     db: Db, change: str, before: str, first: str, last: str, after: str
 ) -> None:
     await make_region(db)

@@ -1,16 +1,13 @@
-"""The clients that ask for access tokens and show them: their SQL, and the check of both."""
+"""SQL of the clients that ask for access tokens, and show them."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
 from schemas.database import Db
 from vin.crypto.sign import Assertion
-from vin.crypto.signkey import AccessKey, Jwk
-from vin.web.bearer import Bearer
+from vin.crypto.signkey import Jwk
 from vin.web.caller import Caller
 
 if TYPE_CHECKING:
@@ -18,19 +15,6 @@ if TYPE_CHECKING:
 
 # A used assertion is kept for longer than any clock here may be wrong.
 KEPT_AFTER_EXPIRY = timedelta(hours=1)
-
-
-def bearer(
-    pool: "Pool[Record]", key: AccessKey, api_url: str, utcnow: Callable[[], datetime]
-) -> Bearer:
-    """Make the check of access tokens that this index gave out for itself."""
-    return Bearer(
-        key=key,
-        issuer=api_url,
-        audience=api_url,
-        look_up=partial(select_caller, pool),
-        utcnow=utcnow,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,14 @@
 
 ClientError
 ├── ConfigError            the configuration cannot be used
-├── IdentifierError        a number, address or name has no valid form (identifiers.py)
 ├── OwnNumberError         the reporter is the child or a parent of it
 ├── TooOldError            the young person has turned 23
 ├── KeyHolderError         the key holder's keys or proof are not to be trusted
 ├── ProblemError           a service refused the request, and says why
 ├── AnswerError            a service answered something else than was agreed
 └── UnreachableError       a service gave no answer, however often it was asked
+
+An IdentifierError (identifiers.py) comes before all of these, when a number or name is made.
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from vin.client import ClientError
 from vin.demo import report
@@ -92,10 +92,9 @@ async def perform(options: argparse.Namespace, data: Path) -> int:
 
 def end_at_signals() -> None:
     """Turn Ctrl-C and SIGTERM into the end of the running task."""
-    task = asyncio.current_task()
-    if task is not None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    task = cast("asyncio.Task[int]", asyncio.current_task())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
 async def _until_cancelled() -> None:

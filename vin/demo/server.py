@@ -52,7 +52,8 @@ READY = TypeAdapter(Ready)
 def _no_longer_ready(data: Path) -> Path:
     """Drop what an earlier run may have announced; return where this one will."""
     ready = data.absolute() / "ready.json"
-    ready.unlink(missing_ok=True)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        ready.unlink()
     return ready
 
 
@@ -68,7 +69,7 @@ async def running(data: Path) -> AsyncIterator[Ready]:
     try:
         yield await _until_ready(process, ready)
     finally:
-        await _end(process)
+        await end(process, END_SECONDS)
 
 
 async def _start(data: Path) -> Process:
@@ -95,10 +96,11 @@ async def _until_ready(process: Process, ready: Path) -> Ready:
     raise StartError(message)
 
 
-async def _end(process: Process) -> None:
+async def end(process: Process, seconds: float) -> None:
+    """Ask a process to end, and make it after so many seconds."""
     with suppress(ProcessLookupError, TimeoutError):
         process.terminate()
-        await asyncio.wait_for(process.wait(), END_SECONDS)
+        await asyncio.wait_for(process.wait(), seconds)
     if process.returncode is None:
         process.kill()
         await process.wait()

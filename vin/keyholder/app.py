@@ -8,9 +8,9 @@ from aiohttp import hdrs, web
 
 from schemas.dates import LOCAL, local_date, years_after
 from schemas.problem import Problem
+from vin.keyholder.arithmetic import Batch
 from vin.keyholder.context import CONTEXT, Context
 from vin.keyholder.evaluate import Wanted, evaluate
-from vin.keyholder.evaluator import Batch
 from vin.keyholder.store import (
     Period,
     insert_epoch,

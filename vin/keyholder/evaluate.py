@@ -10,8 +10,8 @@ import structlog
 
 from vin.crypto.sign import PERMIT_LIFETIME, Permit, make_permit
 from vin.errors import Fault, InvalidBodyError, NotAuthenticatedError, TokenFault, WrongEpochError
+from vin.keyholder.arithmetic import Batch, Evaluation
 from vin.keyholder.context import Context
-from vin.keyholder.evaluator import Batch, Evaluation
 from vin.keyholder.quota import reserve
 from vin.keyholder.store import Client, select_client
 

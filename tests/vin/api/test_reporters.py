@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joserfc.jwk import ECKey
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.database import Db
@@ -16,9 +17,10 @@ from tests.world import SECRETS, make_region
 from vin.api.context import CONTEXT, Context
 from vin.api.reporters import ROUTES
 from vin.clock import Clock
+from vin.crypto.sign import Access, make_access_token
 from vin.fields import Email, Line, Phone
 from vin.registrar import Registrar
-from vin.web.bearer import Bearer, Grant
+from vin.web.bearer import Bearer
 from vin.web.caller import Caller
 from vin.web.routes import application
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 Body = dict[str, Any]
 
+API = "https://api.test"
+KEY = ECKey.generate_key("P-256")
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 FULL = {
     "name": "Reporter 1",
@@ -34,7 +38,7 @@ FULL = {
     "email": "reporter.1@school.test",
     "phone": "+31 (0)72-000 0001",
     "unit": "team",
-    "reachable": "ma-vr 8–17 u",
+    "reachable": "ma-vr 8.00 u",
     "registrationNumber": "190123",
 }
 LEAST = {name: FULL[name] for name in ("name", "function", "email", "phone", "unit")}
@@ -42,7 +46,7 @@ LEAST = {name: FULL[name] for name in ("name", "function", "email", "phone", "un
 
 @dataclass
 class Desk:
-    """The reporters' part of the index; a client's access token is its organisation's id."""
+    """The reporters' part of the index; a client bears its organisation's id."""
 
     service: Service
     organisations: tuple[UUID, UUID]
@@ -51,7 +55,7 @@ class Desk:
     async def call(
         self, method: str, path: str, body: object = None, organisation: int = 0
     ) -> tuple[int, Body, Mapping[str, str]]:
-        headers = {"Authorization": f"Bearer {self.organisations[organisation]}"}
+        headers = {"Authorization": f"Bearer {token(self.organisations[organisation])}"}
         async with self.service.http.request(
             method, f"/v1/reporters{path}", json=body, headers=headers
         ) as answer:
@@ -72,6 +76,17 @@ class Desk:
         status, answer = await self.put(body, reporter_id)
         assert status == 400
         return {(fault["name"], fault["code"]) for fault in answer["invalidParams"]}
+
+
+def token(organisation: UUID) -> str:
+    access = Access(
+        client_id=str(organisation),
+        organisation="organisation",
+        scope=frozenset({"reporters", "signals"}),
+        id=str(uuid4()),
+        expires_at=NOW + timedelta(hours=1),
+    )
+    return make_access_token(KEY, access, API, [API], NOW)
 
 
 async def make_organisation(db: Db, code: str) -> UUID:
@@ -105,11 +120,6 @@ async def desk(pool: "Pool[Record]") -> AsyncIterator[Desk]:
         await make_region(db)
         organisations = (await make_organisation(db, "one"), await make_organisation(db, "two"))
 
-    def verify(token: str) -> Grant:
-        return Grant(
-            client_id=token, scopes=frozenset({"reporters"}), expires_at=NOW + timedelta(hours=1)
-        )
-
     async def look_up(client_id: str) -> Caller:
         return Caller(
             client_id=client_id,
@@ -118,7 +128,8 @@ async def desk(pool: "Pool[Record]") -> AsyncIterator[Desk]:
             scopes=frozenset(made.scopes),
         )
 
-    app = application(ROUTES, Bearer(verify=verify, look_up=look_up, utcnow=lambda: NOW))
+    check = Bearer(key=KEY, issuer=API, audience=API, look_up=look_up, utcnow=lambda: NOW)
+    app = application(ROUTES, check)
     app[CONTEXT] = Context(
         region="nhn",
         pool=pool,
@@ -284,9 +295,12 @@ async def test_the_scope_is_needed(desk: Desk) -> None:
     assert [status for status, _ in answers] == [403, 403, 403]
 
 
-def accepts(kind: object, text: str) -> bool:
+EMAIL, PHONE, LINE = (TypeAdapter[str](kind) for kind in (Email, Phone, Line))
+
+
+def accepts(kind: TypeAdapter[str], text: str) -> bool:
     try:
-        TypeAdapter(kind).validate_python(text)
+        kind.validate_python(text)
     except ValidationError:
         return False
     return True
@@ -300,11 +314,11 @@ def accepts(kind: object, text: str) -> bool:
         "o'brien@school.test",
         "x@sub-1.xn--80ak6aa92e.invalid",
         f"{'a' * 64}@school.test",
-        f"a@{'b' * 63}.{'c' * 63}.{'d' * 63}.{'e' * 58}.nl",
+        f"a@{'b' * 63}.{'c' * 63}.{'d' * 63}.{'e' * 57}.nl",
     ],
 )
 def test_an_address_is_taken_without_a_look_up(text: str) -> None:
-    assert accepts(Email, text)
+    assert accepts(EMAIL, text)
 
 
 @pytest.mark.parametrize(
@@ -339,23 +353,23 @@ def test_an_address_is_taken_without_a_look_up(text: str) -> None:
         "a@bé.test",
         f"{'a' * 65}@school.test",
         f"a@{'b' * 64}.test",
-        f"a@{'b' * 63}.{'c' * 63}.{'d' * 63}.{'e' * 59}.test",
+        f"a@{'b' * 63}.{'c' * 63}.{'d' * 63}.{'e' * 58}.nl",
     ],
 )
 def test_anything_but_one_address_is_refused(text: str) -> None:
-    assert not accepts(Email, text)
+    assert not accepts(EMAIL, text)
 
 
 @pytest.mark.parametrize("text", ["00000", "+31 (0)72-000 0001", "0" * 25])
 def test_a_phone_number_may_be_written_as_people_do(text: str) -> None:
-    assert accepts(Phone, text)
+    assert accepts(PHONE, text)
 
 
 @pytest.mark.parametrize(
     "text", ["0000", "0" * 26, "     ", "+-()+-", "072.0000001", "٠٧٢٠٠٠٠٠", "072-0001\n"]
 )
 def test_a_phone_number_of_another_form_is_refused(text: str) -> None:
-    assert not accepts(Phone, text)
+    assert not accepts(PHONE, text)
 
 
 @pytest.mark.parametrize(
@@ -363,14 +377,14 @@ def test_a_phone_number_of_another_form_is_refused(text: str) -> None:
     ["", " ", "\u00a0", "a\nb", "a\rb", "a\x00b", "a\x85b", "a\u2028b", "a\u202eb", "x" * 101],
 )
 def test_a_line_holds_no_second_line_and_nothing_hidden(text: str) -> None:
-    assert not accepts(Line, text)
+    assert not accepts(LINE, text)
 
 
 @given(st.text(st.characters(categories=("L", "M", "N", "P", "S")), min_size=1, max_size=100))
 def test_a_line_takes_every_script(text: str) -> None:
-    assert accepts(Line, text)
+    assert accepts(LINE, text)
 
 
 @given(st.text())
 def test_no_address_can_start_another_header(text: str) -> None:
-    assert not accepts(Email, text) or re.search(r"[\s,;<>()\"\\]", text) is None
+    assert not accepts(EMAIL, text) or re.search(r"[\s,;<>()\"\\]", text) is None

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -20,9 +21,10 @@ from structlog.testing import capture_logs
 from schemas.database import Db
 from tests.serving import Service, served
 from vin.api import token
-from vin.api.access import KEPT_AFTER_EXPIRY, bearer
+from vin.api.access import KEPT_AFTER_EXPIRY, select_caller
 from vin.api.token import ASSERTION_TYPE, TOKEN_DESK, TokenDesk
 from vin.crypto.sign import verify_access_token
+from vin.web.bearer import Bearer
 from vin.web.caller import CALLER
 from vin.web.routes import Route, application
 
@@ -96,7 +98,14 @@ async def clients_url(make_database: Callable[[str], Awaitable[str]]) -> str:
 @pytest_asyncio.fixture
 async def desk(clients_url: str) -> AsyncIterator[Desk]:
     async with asyncpg.create_pool(clients_url, min_size=1) as pool:
-        app = application(ROUTES, bearer(pool, ACCESS_KEY, API, lambda: made.now))
+        check = Bearer(
+            key=ACCESS_KEY,
+            issuer=API,
+            audience=API,
+            look_up=partial(select_caller, pool),
+            utcnow=lambda: made.now,
+        )
+        app = application(ROUTES, check)
         app[TOKEN_DESK] = TokenDesk(
             pool=pool,
             key=ACCESS_KEY,

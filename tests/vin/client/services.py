@@ -114,6 +114,25 @@ class Services:
             {"items": items[start:after], "nextCursor": str(after) if items[after:] else None}
         )
 
+    async def get_matches(self, _request: web.Request) -> web.Response:
+        match = {
+            "number": "M-1",
+            "kind": "child",
+            "signalId": str(uuid4()),
+            "reference": "D-1",
+            "matchedAt": "2026-11-22T10:00:00Z",
+            "status": "closed",
+            "contact": None,
+            "outcomes": {"own": None, "other": None},
+        }
+        return web.json_response({"items": [match], "nextCursor": None})
+
+    async def post_withdrawal(self, request: web.Request) -> web.Response:
+        [signal] = [
+            each for each in self.signals.values() if each["id"] == request.match_info["id"]
+        ]
+        return web.json_response(signal | {"status": "ended"})
+
     async def put_reporter(self, request: web.Request) -> web.Response:
         return web.json_response(await request.json(), status=201)
 
@@ -152,6 +171,8 @@ async def serving() -> AsyncIterator[Services]:
     app.router.add_post("/v1/evaluations", services.post_evaluations)
     app.router.add_post("/v1/signals", services.post_signal)
     app.router.add_get("/v1/signals", services.get_signals)
+    app.router.add_get("/v1/matches", services.get_matches)
+    app.router.add_post("/v1/signals/{id}/withdrawal", services.post_withdrawal)
     app.router.add_put("/v1/reporters/{id}", services.put_reporter)
     async with TestServer(app) as server:
         services.url = str(server.make_url("")).rstrip("/")

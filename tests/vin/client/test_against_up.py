@@ -29,7 +29,7 @@ from vin.client import (
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "docs" / "examples" / "connect.py"
-PARENT, CHILD, SIBLING, NEPHEW = "999990081", "999990093", "999990100", "999990111"
+PARENT, CHILD, SIBLING, NEPHEW = "999990081", "999990093", "999990159", "999990111"
 SECONDS = 20
 
 
@@ -120,7 +120,11 @@ async def test_a_family_matches_by_parent_and_a_child_without_number_possibly(
     up: Up, clients: Sequence[Client]
 ) -> None:
     reporters = [await designate(up, client, place) for place, client in enumerate(clients)]
-    children = [Bsn(SIBLING), Bsn(NEPHEW), Demographic("Roos-een", date(2016, 5, 1), "F")]
+    children: list[Bsn | Demographic] = [
+        Bsn(SIBLING),
+        Bsn(NEPHEW),
+        Demographic("Roos-een", date(2016, 5, 1), "F"),
+    ]
     for client, reporter, child in zip(clients, reporters, children, strict=True):
         await client.register(
             Registration(
@@ -163,7 +167,7 @@ async def test_the_pinned_keys_are_those_of_the_first_contact(up: Up) -> None:
 def test_the_example_of_the_documentation_ends_with_a_match(up: Up, tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(up.data)
 
-    told = subprocess.run(
+    told = subprocess.run(  # noqa: S603
         [sys.executable, EXAMPLE], cwd=tmp_path, capture_output=True, text=True, check=True
     )
 
@@ -179,7 +183,7 @@ def test_the_example_is_twenty_lines_and_stands_in_the_page() -> None:
     assert f"```python\n{code}```" in page
 
 
-def test_the_command_line_registers_lists_and_withdraws(up: Up, tmp_path: Path) -> None:
+def test_the_command_line_registers_and_withdraws(up: Up, tmp_path: Path) -> None:
     entry = up.ready["clients"][3]
     reporter = f"client-{uuid4().hex}"
     (tmp_path / "vin-client.toml").write_text(
@@ -196,7 +200,7 @@ def test_the_command_line_registers_lists_and_withdraws(up: Up, tmp_path: Path) 
 
     def vin_client(*arguments: str) -> dict[str, object]:
         command = [sys.executable, "-m", "vin", "client", *arguments]
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603
             command,
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -207,9 +211,7 @@ def test_the_command_line_registers_lists_and_withdraws(up: Up, tmp_path: Path) 
         answer: dict[str, object] = json.loads(done.stdout)
         return answer
 
-    assert vin_client("check")["accessToken"] is True
     assert vin_client("reporter", "reporter.toml") == {"reporterId": reporter}
     signal = vin_client("register", "signal.json")
-    assert vin_client("signals", "--reporter", reporter)["id"] == signal["id"]
     ended = vin_client("withdraw", str(signal["id"]), "--ground", "riskGone")
     assert ended["status"] == "ended"

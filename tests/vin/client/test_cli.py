@@ -79,6 +79,22 @@ async def test_a_signal_is_registered_from_json_and_from_toml_and_listed(
     assert UUID(lines[0]["id"])
 
 
+async def test_matches_are_listed_and_a_signal_is_withdrawn(
+    config: Path, services: Services, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "given").write_text(NAMED)
+    await vin_client(config, "register", tmp_path / "given")
+    signal = json.loads(capsys.readouterr().out)["id"]
+
+    assert await vin_client(config, "withdraw", signal, "--ground", "riskGone") == 0
+    assert await vin_client(config, "matches") == 0
+
+    ended, match = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (ended["id"], ended["status"], match["number"]) == (signal, "ended", "M-1")
+    [body] = services.bodies(f"/v1/signals/{signal}/withdrawal")
+    assert body["ground"] == "riskGone"
+
+
 async def test_standard_input_is_a_file_too(
     config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, services: Services
 ) -> None:

@@ -346,6 +346,17 @@ async def test_a_refused_access_token_is_replaced_once(services: Services, clien
         await client.register_reporter(reporter())
 
 
+async def test_many_refused_at_once_share_the_new_access_token(
+    services: Services, client: Client
+) -> None:
+    await client.check()
+    services.first += [problem(401), problem(401), problem(401)]
+
+    await asyncio.gather(*(client.register_reporter(reporter()) for _ in range(3)))
+
+    assert services.tokens == 2
+
+
 @pytest.mark.parametrize("relation", ["child", "parents"])
 async def test_a_reporter_cannot_register_his_own_family(
     services: Services, tmp_path: Path, relation: str

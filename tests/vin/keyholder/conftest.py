@@ -23,12 +23,16 @@ async def house_url(make_database: Callable[[str], Awaitable[str]]) -> str:
 @pytest_asyncio.fixture
 async def house(house_url: str, evaluator: Evaluator) -> AsyncIterator[House]:
     """A key holder with one client, empty but for that."""
-    async with asyncpg.create_pool(house_url, min_size=1) as pool:
-        async with opened(pool, evaluator) as started:
-            yield started
-        await pool.execute(
-            """
-            TRUNCATE keyholder.client, keyholder.epoch,
-                     keyholder.reporter_usage, keyholder.organisation_usage
-            """
-        )
+    async with (
+        asyncpg.create_pool(house_url, min_size=1) as pool,
+        opened(pool, evaluator) as started,
+    ):
+        yield started
+    db = await asyncpg.connect(house_url)
+    await db.execute(
+        """
+        TRUNCATE keyholder.client, keyholder.epoch,
+                 keyholder.reporter_usage, keyholder.organisation_usage
+        """
+    )
+    await db.close()

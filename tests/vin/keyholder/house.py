@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -44,37 +44,54 @@ Json = dict[str, Any]
 
 
 @dataclass
+class Clock:
+    """The key holder's clock, which can be set."""
+
+    now: datetime = NOW
+
+
+@dataclass(frozen=True, slots=True)
 class House:
-    """A key holder whose clock can be set."""
+    """A running key holder."""
 
     service: Service
-    pool: "Pool[Record]"
-    now: datetime = field(default=NOW)
+    context: Context
+    clock: Clock
 
-    async def ask(self, body: object, headers: dict[str, str] | None = None) -> tuple[int, Json]:
-        headers = authorization() if headers is None else headers
+    @property
+    def pool(self) -> "Pool[Record]":
+        return self.context.pool
+
+    async def ask(self, body: object, client: str = "client-1") -> tuple[int, Json]:
+        return await self.ask_as(body, authorization(client))
+
+    async def ask_as(self, body: object, headers: dict[str, str]) -> tuple[int, Json]:
         async with self.service.http.post("/v1/evaluations", json=body, headers=headers) as answer:
             return answer.status, await answer.json()
 
-    async def admit(self, client: Client = CLIENT, **changes: Any) -> None:
+    async def admit(self, client: Client) -> None:
         async with self.pool.acquire() as db:
-            await upsert_client(db, replace(client, **changes))
+            await upsert_client(db, client)
 
     async def counted(self) -> tuple[int, int]:
         """How many elements were counted for reporters, and for organisations."""
-        row = await self.pool.fetchrow(
+        by_reporter, by_organisation = await self.pool.fetch(
             """
-            SELECT (SELECT coalesce(sum(elements), 0) FROM keyholder.reporter_usage)::int,
-                   (SELECT coalesce(sum(elements), 0) FROM keyholder.organisation_usage)::int
+            SELECT coalesce(sum(elements), 0)::int AS counted
+              FROM keyholder.reporter_usage
+             UNION ALL
+            SELECT coalesce(sum(elements), 0)::int
+              FROM keyholder.organisation_usage
             """
         )
-        return tuple(row)
+        return by_reporter["counted"], by_organisation["counted"]
 
 
 @asynccontextmanager
 async def opened(
     pool: "Pool[Record]", evaluator: Evaluator, store_seconds: float = 5
 ) -> AsyncIterator[House]:
+    clock = Clock()
     context = Context(
         pool=pool,
         evaluator=evaluator,
@@ -82,13 +99,12 @@ async def opened(
         permit_key=PERMIT_KEY,
         keyholder_url=KEYHOLDER,
         api_url=API,
-        utcnow=lambda: house.now,
+        utcnow=lambda: clock.now,
         store_seconds=store_seconds,
     )
-    house = House(None, pool)
     async with served(build(context)) as service:
-        house.service = service
-        await house.admit()
+        house = House(service, context, clock)
+        await house.admit(CLIENT)
         yield house
 
 

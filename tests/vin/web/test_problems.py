@@ -1,3 +1,4 @@
+import json
 from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
@@ -11,14 +12,20 @@ from schemas.problem import Problem
 from tests.serving import Service, served
 from vin import errors
 from vin.errors import (
+    AmbiguousSideError,
+    IdempotencyConflictError,
+    NotEntitledError,
+    PermitSpentError,
     QuotaExceededError,
+    SignalEndedError,
     StartError,
     TokenRefusal,
     TokenRequestError,
+    UnavailableError,
     VinError,
     WrongEpochError,
 )
-from vin.web.problems import HEADERS, PROBLEMS, problem_of
+from vin.web.problems import HEADERS, PROBLEMS, problem_of, respond
 from vin.web.routes import Route, application
 
 VALUE = "999990019"
@@ -130,6 +137,25 @@ async def test_a_log_line_names_the_route_and_not_the_path(service: Service) -> 
         "client",
         "request",
     }
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AmbiguousSideError(),
+        IdempotencyConflictError(),
+        NotEntitledError(),
+        PermitSpentError(),
+        SignalEndedError(),
+        UnavailableError(),
+    ],
+    ids=repr,
+)
+def test_an_error_without_particulars_says_what_to_do(error: VinError) -> None:
+    response = respond(problem_of(error), UUID(int=1), error)
+
+    assert json.loads(response.text or "")["detail"] == str(error)
+    assert len(str(error).split()) > 3
 
 
 async def test_what_is_away_is_503(service: Service) -> None:

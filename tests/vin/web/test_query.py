@@ -14,7 +14,7 @@ from tests.serving import Service, served
 from vin.web.body import reply
 from vin.web.query import CursorOf, Page, Position, cursor_text, path_uuid, read_query
 from vin.web.routes import Route, application
-from vin.web.wire import ReporterCode, Wire
+from vin.web.wire import ReporterCode, Wire, encode_base64url
 
 Cursor: TypeAdapter[Position] = TypeAdapter(Annotated[Position, CursorOf(2)])
 START = Position(datetime(2026, 11, 22, tzinfo=UTC), (uuid4(), uuid4()))
@@ -139,9 +139,16 @@ def test_a_cursor_has_one_spelling_and_all_else_is_refused(text: object) -> None
     assert cursor_text(position) == text
 
 
-def test_a_cursor_of_another_list_is_refused() -> None:
-    text = cursor_text(Position(START.at, START.ids[:1]))
-
+@pytest.mark.parametrize(
+    "text",
+    [
+        cursor_text(Position(START.at, START.ids[:1])),
+        encode_base64url(b"\x7f" + bytes(39)),
+        encode_base64url(b"\x80" + bytes(39)),
+    ],
+    ids=["of another list", "after all time", "before all time"],
+)
+def test_a_cursor_that_this_list_cannot_have_given_is_refused(text: str) -> None:
     with pytest.raises(ValidationError):
         Cursor.validate_python(text)
 
