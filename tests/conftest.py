@@ -17,6 +17,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from vin.databases import migrations
 from vin.migrate import migrate
+from vin.up import given_or_started
 
 from notify.queue import connect
 from schemas.database import Db
@@ -39,12 +40,10 @@ class Servers:
 async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
     folder = tmp_path_factory.mktemp("servers")
     async with AsyncExitStack() as stack:
-        postgres = os.environ.get("DATABASE_URL") or await stack.enter_async_context(
-            embedded.postgres(folder, durable=False)
+        postgres = await given_or_started(
+            os.environ.get("DATABASE_URL"), embedded.postgres(folder, durable=False), stack
         )
-        redis = os.environ.get("REDIS_URL") or await stack.enter_async_context(
-            embedded.valkey(folder)
-        )
+        redis = await given_or_started(os.environ.get("REDIS_URL"), embedded.valkey(folder), stack)
         yield Servers(postgres, redis)
 
 

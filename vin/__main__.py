@@ -30,7 +30,7 @@ from vin.up import DEFAULT_PORT, Options, up
 # What an operator can cure; each message is a sentence.
 FAULTS = (StartError, KeyFileError, UnfitKeyError, MigrationError)
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - has no other name
 Command = Callable[[argparse.Namespace], int | None]
 
 

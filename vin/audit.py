@@ -84,7 +84,8 @@ async def append(db: Db, at: datetime, entries: Sequence[Entry]) -> None:
         """
         -- audit.append
         INSERT INTO audit.entry
-               (at, event, actor_kind, actor, object_kind, object_id, purpose, result, request_id, detail)
+               (at, event, actor_kind, actor, object_kind, object_id,
+                purpose, result, request_id, detail)
         SELECT $1, *
           FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[],
                       $7::text[], $8::text[], $9::uuid[], $10::jsonb[])

@@ -385,7 +385,7 @@ class Withdrawal:
 
 
 async def withdraw(db: Db, request: Withdrawal, now: datetime) -> None:
-    """End a signal and its matches in one commit (L5, L7); the same request again changes nothing."""
+    """End a signal and its matches in one commit (L5, L7); once is as good as twice."""
     locked = await store.lock_signal(db, request.signal, request.organisation)
     if locked is None:
         raise NotFoundError

@@ -12,7 +12,12 @@ import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -101,8 +106,8 @@ def private_folder(folder: Path) -> None:
 async def start_servers(stack: AsyncExitStack, data: Path, settings: UpSettings) -> Servers:
     """Start what the environment does not give, and make the two databases."""
     given = settings.database_url
-    postgres: str = given or await stack.enter_async_context(embedded.postgres(data))
-    redis: str = settings.redis_url or await stack.enter_async_context(embedded.valkey(data))
+    postgres = await given_or_started(given, embedded.postgres(data), stack)
+    redis = await given_or_started(settings.redis_url, embedded.valkey(data), stack)
     await embedded.check_postgres(postgres)
     await embedded.check_redis(redis)
     index = given or await databases.ensure(postgres, "vin")
@@ -110,6 +115,15 @@ async def start_servers(stack: AsyncExitStack, data: Path, settings: UpSettings)
         postgres, f"{databases.name_of(index)}_keyholder"
     )
     return Servers(database=index, keyholder_database=keyholder, redis=redis)
+
+
+async def given_or_started(
+    url: str | None, server: AbstractAsyncContextManager[str], stack: AsyncExitStack
+) -> str:
+    """The URL that the environment gives, else that of a server started here."""
+    if url:
+        return url
+    return await stack.enter_async_context(server)
 
 
 @asynccontextmanager

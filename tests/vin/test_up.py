@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -69,7 +70,7 @@ def wait_until_gone(data: Path, seconds: float) -> None:
 
 
 def start(data: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(  # noqa: S603
+    return subprocess.Popen(
         [sys.executable, "-m", "vin", "up", "--data", str(data), "--port", "0"],
         env={**os.environ, "DATABASE_URL": "", "REDIS_URL": ""},
         start_new_session=True,
@@ -105,8 +106,8 @@ def test_sigterm_ends_all_and_kill_leaves_no_orphan_and_a_new_start_goes_on(
 
 
 def wait_until_ready_anew(
-    data: Path, process: "subprocess.Popen[bytes]", before: dict[str, object]
-) -> dict[str, object]:
+    data: Path, process: "subprocess.Popen[bytes]", before: dict[str, Any]
+) -> dict[str, Any]:
     """Wait for another ready.json than the one that a killed process left."""
     deadline = time.monotonic() + 60
     ready = before
@@ -132,7 +133,7 @@ def test_what_cannot_start_says_so_in_one_sentence_and_exits_1(
     if options[1] == "1" and os.geteuid() == 0:
         options = ["--port", "70000"]
         sentence = "Port 70000 cannot be used"
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-m", "vin", "up", "--data", str(tmp_path / "data"), *options],
         env={**os.environ, "DATABASE_URL": "", "REDIS_URL": ""},
         capture_output=True,

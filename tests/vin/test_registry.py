@@ -1,0 +1,120 @@
+from collections.abc import AsyncIterator
+from datetime import date
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from schemas.database import Db
+from tests.world import SECRETS, Somebody, make_region, make_reporter, make_reporters
+from vin.registry import Entitled, entitle, select_contacts
+
+TODAY = date(2026, 11, 22)
+
+
+@pytest.fixture
+async def second(db_url: str) -> AsyncIterator[Db]:
+    """Another connection to the same database."""
+    connection = await asyncpg.connect(db_url)
+    yield connection
+    await connection.close()
+
+
+async def ask(db: Db, who: Somebody, on: date = TODAY) -> Entitled | None:
+    key = (who.organisation, who.reporter_id)
+    return (await entitle(db, [key], on)).get(key)
+
+
+@pytest.mark.parametrize(
+    ("change", "before", "first", "last", "after"),
+    [
+        ("agreement SET valid_from = '2026-11-22', valid_to = '2026-11-24'", *"nyyn"),
+        ("agreement SET valid_from = '2026-11-22'", *"nyyy"),
+        ("category SET valid_from = '2026-11-22', valid_to = '2026-11-24'", *"nyyn"),
+        ("category SET valid_to = '2026-11-24'", *"yyyn"),
+        ("agreement SET valid_to = '2026-11-24'", *"yyyn"),
+    ],
+)
+async def test_agreement_and_category_hold_from_their_first_to_their_last_day(
+    db: Db, change: str, before: str, first: str, last: str, after: str
+) -> None:
+    await make_region(db)
+    who = await make_reporter(db, 1)
+    await db.execute(f"UPDATE registry.{change}")
+
+    asked = [await ask(db, who, date(2026, 11, day)) for day in (21, 22, 24, 25)]
+
+    assert ["y" if each and each.entitled else "n" for each in asked] == [
+        before,
+        first,
+        last,
+        after,
+    ]
+
+
+async def test_a_reporter_without_any_agreement_is_known_but_not_entitled(db: Db) -> None:
+    await make_region(db)
+    who = await make_reporter(db, 1)
+    await db.execute("DELETE FROM registry.agreement")
+
+    asked = await ask(db, who)
+
+    assert asked == Entitled(
+        reporter=who.id,
+        unit=asked.unit if asked else who.id,
+        match_unit=who.match_unit,
+        entitled=False,
+    )
+
+
+async def test_a_batch_is_told_apart_by_organisation_and_name(db: Db) -> None:
+    await make_region(db)
+    one, two = await make_reporters(db, 2)
+    await db.execute("UPDATE registry.reporter SET reporter_id = 'p-1'")
+    wanted = [(each, "p-1") for each in (one.organisation, two.organisation, one.organisation)]
+
+    known = await entitle(db, [*wanted, (uuid4(), "p-1"), (one.organisation, "p-2")], TODAY)
+
+    assert {key: each.reporter for key, each in known.items()} == {
+        (one.organisation, "p-1"): one.id,
+        (two.organisation, "p-1"): two.id,
+    }
+    assert await entitle(db, [], TODAY) == {}
+
+
+async def test_registering_goes_on_while_a_reporter_is_changed(
+    db: Db, actor: Actor, second: Db
+) -> None:
+    await designate(db, actor)
+
+    async with db.transaction():
+        await designate(db, actor, replace(CONTACT, name="Reporter 2"))
+        await second.execute("SET lock_timeout = '1s'")
+        known = await entitle(second, [(actor.organisation, "p-1")], TODAY)
+
+    assert len(known) == 1
+
+
+async def test_a_reporter_stays_as_long_as_a_batch_counts_on_him(db: Db, second: Db) -> None:
+    await make_region(db)
+    who = await make_reporter(db, 1)
+    await second.execute("SET lock_timeout = '100ms'")
+
+    async with db.transaction():
+        await ask(db, who)
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await second.execute("DELETE FROM registry.reporter")
+
+
+async def test_contacts_for_a_notice_open_with_organisation_and_language(
+    db: Db, actor: Actor
+) -> None:
+    reporter, _ = await designate(db, actor)
+
+    found = await select_contacts(db, [reporter.id, uuid4()])
+
+    assert list(found) == [reporter.id]
+    assert found[reporter.id].open(SECRETS.contact) == CONTACT
+    assert (found[reporter.id].organisation_name, found[reporter.id].language) == ("Org", "en")
+
+
