@@ -67,12 +67,13 @@ async def run_worker(office: Office, stop: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as group:
         beat = group.create_task(run_heartbeat(office.pool, busy.values()))
         while not stop.is_set():
+            if len(busy) >= office.slots:
+                await asyncio.wait(busy, timeout=READ_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                continue
             for held in await take_batch(office, office.slots - len(busy), stop):
                 task = group.create_task(deliver(office, held, stop))
                 busy[task] = held
                 task.add_done_callback(busy.pop)
-            if len(busy) >= office.slots:
-                await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
         if busy:
             await asyncio.wait(busy, timeout=STOP_SECONDS)
         for task in [beat, *busy]:
@@ -129,18 +130,23 @@ async def deliver(office: Office, held: Claim, stop: asyncio.Event) -> None:
     talk = Conversation(office.route)
     try:
         outcome = await attempt(office, held, talk, stop)
-    except UndeliveredError as error:
-        outcome = error.outcome
-    except OUTAGE as error:
-        log.warning("attempt cut short", delivery=held.delivery_id, reason=type(error).__name__)
-        outcome = Outcome(Result.UNREACHABLE)
-    try:
         await finish(office, held, outcome)
     finally:
         await talk.leave()
 
 
 async def attempt(office: Office, held: Claim, talk: Conversation, stop: asyncio.Event) -> Outcome:
+    """Try to send the mail; an outage in between is an end like others."""
+    try:
+        return await send(office, held, talk, stop)
+    except UndeliveredError as error:
+        return error.outcome
+    except OUTAGE as error:
+        log.warning("attempt cut short", delivery=held.delivery_id, reason=type(error).__name__)
+        return Outcome(Result.UNREACHABLE)
+
+
+async def send(office: Office, held: Claim, talk: Conversation, stop: asyncio.Event) -> Outcome:
     """Address the mail, then compose and mark it in one commit, then hand it over."""
     async with office.pool.acquire() as db:
         recipient = await office.composer.recipient(db, held.notice_id)

@@ -54,6 +54,7 @@ from vin.signals import Registration, Secrets, register_batch
 from vin.web.bearer import Bearer
 from vin.web.openapi import with_document
 from vin.web.routes import application
+from vin.web.server import serving
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record
@@ -272,22 +273,18 @@ async def serve(
     *vital: "asyncio.Task[None]",
 ) -> None:
     """Answer until `stop` is set or a vital task ends; then let open requests finish."""
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=5)
-    await runner.setup()
+    stopping = asyncio.create_task(stop.wait())
     try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            message = f"Cannot listen on {host}, port {port}: {error.strerror}."
-            raise StartError(message) from error
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait([stopping, *vital], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        for task in vital:
-            if task.done():
-                task.result()
+        async with serving(app, host, port):
+            await asyncio.wait([stopping, *vital], return_when=asyncio.FIRST_COMPLETED)
+    except OSError as error:
+        message = f"Cannot listen on {host}, port {port}: {error.strerror}."
+        raise StartError(message) from error
     finally:
-        await runner.cleanup()
+        stopping.cancel()
+    for task in vital:
+        if task.done():
+            task.result()
 
 
 def stop_on_signal() -> asyncio.Event:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
@@ -22,6 +23,7 @@ from notify.relay import run_relay
 from notify.retry import State
 from notify.worker import Office, run_worker
 from schemas.database import Db
+from tests.conftest import MakeDatabase
 from tests.notify.smtp_peer import Peer, peer_listening
 
 if TYPE_CHECKING:
@@ -78,6 +80,23 @@ class Log:
 
     def results(self) -> list[str]:
         return [event.result for event in self.events if isinstance(event, DeliveryFinished)]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def notify_database(make_database: MakeDatabase) -> str:
+    """One database for all of these tests: to make one takes longer than most of them."""
+    return await make_database("vin")
+
+
+@pytest_asyncio.fixture
+async def db_url(notify_database: str) -> str:
+    """The database, with nothing in it."""
+    db = await asyncpg.connect(notify_database)
+    try:
+        await db.execute("TRUNCATE notify.notice, notify.pause CASCADE")
+    finally:
+        await db.close()
+    return notify_database
 
 
 @pytest.fixture
@@ -165,7 +184,7 @@ class Service:
     async def settle(self, **expected: int) -> None:
         """Wait until so many deliveries stand in each state."""
         wanted = {State(state): count for state, count in expected.items()}
-        for _ in range(500):
+        for _ in range(2000):
             if await self.counts() == wanted:
                 return
             await asyncio.sleep(0.01)

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
-# A fault strikes at CONNECT or a verb; or at CONTENT, once the server asked for the mail, at DOT,
-# when it has all of it, or at ANSWER, when it has taken responsibility for it.
+# A fault strikes at CONNECT or at a verb; at CONTENT, once the server asked for the mail; at DOT,
+# when it has all of it; or at ANSWER, when it has taken responsibility for it.
 DROP: Final = "drop"
 HANG: Final = "hang"
 
@@ -135,7 +135,7 @@ class Session:
         await self.say("ANSWER", reply)
 
     async def quit(self, _: str) -> None:
-        self.writer.write(b"221 bye\r\n")
+        await self.say("QUIT", "221 bye")
         raise DroppedError
 
 

@@ -16,7 +16,7 @@ from schemas.database import Db
 from tests.notify.conftest import Service
 
 if TYPE_CHECKING:
-    from asyncpg import Pool, Record
+    pass
 
 
 class FailingQueue(Queue):
@@ -157,13 +157,19 @@ async def test_the_relay_waits_out_a_dropped_connection_and_a_lost_redis(
     assert (await service.counts())[State.QUEUED] == 2
 
 
-async def test_a_bug_ends_the_relay(service: Service, pool: "Pool[Record]") -> None:
-    await pool.execute("DROP TABLE notify.delivery CASCADE")
-
-    with pytest.raises(UndefinedTableError):
-        await run_relay(
-            pool, Queue(service.redis), Bell(service.redis), service.log, asyncio.Event()
-        )
+async def test_a_bug_ends_the_relay(service: Service) -> None:
+    await service.execute("ALTER TABLE notify.pause RENAME TO elsewhere")
+    try:
+        with pytest.raises(UndefinedTableError):
+            await run_relay(
+                service.pool,
+                Queue(service.redis),
+                Bell(service.redis),
+                service.log,
+                asyncio.Event(),
+            )
+    finally:
+        await service.execute("ALTER TABLE notify.elsewhere RENAME TO pause")
 
 
 async def test_what_could_not_be_logged_is_not_taken_back(service: Service) -> None:

@@ -131,14 +131,14 @@ async def test_a_worker_holds_no_more_than_its_slots(service: Service) -> None:
         nonlocal most, now
         now += 1
         most = max(most, now)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
         now -= 1
 
     service.peer.hooks["RCPT"] = count
     async with service.running(service.office(slots=3)):
         await service.settle(sent=9)
 
-    assert most == 3
+    assert 1 < most <= 3
 
 
 async def test_foreign_entries_are_let_go(service: Service) -> None:

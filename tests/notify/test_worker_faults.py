@@ -12,7 +12,7 @@ from notify import attempts, ledger, worker
 from notify.ledger import Channel
 from notify.queue import HIGH_WATER, Queue
 from notify.relay import relay_batch
-from notify.retry import Result
+from notify.retry import Result, State
 from notify.worker import Office, run_worker
 from tests.notify.conftest import Service
 from tests.notify.smtp_peer import DROP, HANG, Moment
@@ -52,6 +52,19 @@ async def test_emptying_redis_under_load_loses_and_doubles_nothing(service: Serv
     assert set(service.copies().values()) == {1}
 
 
+async def nudged(service: Service, states: set[State]) -> None:
+    """Let no delivery rest until all stand in these states."""
+    while not {*await service.counts()} <= states:
+        await service.execute(
+            """
+            UPDATE notify.delivery
+               SET next_at = clock_timestamp()
+             WHERE state IN ('queued', 'retry')
+            """
+        )
+        await asyncio.sleep(0.05)
+
+
 async def test_lost_connections_are_waited_out(service: Service) -> None:
     await service.append(40)
 
@@ -60,19 +73,11 @@ async def test_lost_connections_are_waited_out(service: Service) -> None:
             await asyncio.sleep(0.03)
             await service.redis.client_kill_filter(_type="normal", skipme=True)
             await service.drop_connections()
-        for _ in range(20):
-            await asyncio.sleep(0.05)
-            await service.execute(
-                """
-                UPDATE notify.delivery
-                   SET next_at = clock_timestamp()
-                 WHERE state IN ('queued', 'retry')
-                """
-            )
+        await nudged(service, {State.SENT, State.SENDING})
         await service.execute(
             "UPDATE notify.delivery SET lease_until = clock_timestamp() WHERE state = 'sending'"
         )
-        await service.settle(sent=40)
+        await nudged(service, {State.SENT})
 
     async with service.pool.acquire() as db:
         flagged = await db.fetchval("SELECT count(*) FROM notify.delivery WHERE maybe_duplicate")
@@ -151,12 +156,12 @@ async def test_a_mail_that_was_sent_after_the_lease_is_not_sent_again(
 async def test_a_long_talk_keeps_its_lease(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "LEASE", timedelta(seconds=0.3))
+    monkeypatch.setattr(attempts, "LEASE", timedelta(seconds=1))
     monkeypatch.setattr(worker, "BEAT_SECONDS", 0.05)
     await service.append()
 
     async def dawdle() -> None:
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(1.5)
 
     service.peer.hooks["DOT"] = dawdle
     async with service.running():
@@ -171,9 +176,11 @@ class Faltering:
     def __init__(self, pool: "Pool[Record]") -> None:
         self.pool = pool
         self.down = False
+        self.refused = asyncio.Event()
 
     def acquire(self) -> "PoolAcquireContext[Record]":
         if self.down:
+            self.refused.set()
             raise PostgresConnectionError
         return self.pool.acquire()
 
@@ -192,7 +199,7 @@ async def test_the_end_of_a_mail_is_written_after_an_outage(service: Service) ->
         await hold.reached.wait()
         pool.down = True
         hold.passed.set()
-        await asyncio.sleep(0.1)
+        await pool.refused.wait()
         assert await service.standing() == [("sending", 1, False)]
         pool.down = False
         await service.settle(sent=1)
@@ -208,14 +215,16 @@ async def test_an_end_that_cannot_be_written_is_left_to_the_sweep(
     await service.append()
     pool, office = faltering(service)
     service.peer.hooks["ANSWER"] = hold = Moment()
+    service.peer.hooks["QUIT"] = given_up = Moment()
 
     async with service.running(office):
         await hold.reached.wait()
         del service.peer.hooks["ANSWER"]
         pool.down = True
         hold.passed.set()
-        await asyncio.sleep(0.15)
+        await given_up.reached.wait()
         pool.down = False
+        given_up.passed.set()
         assert await service.standing() == [("sending", 1, False)]
         await service.hurry()
         await service.settle(sent=1)
@@ -235,7 +244,7 @@ async def test_an_outage_before_data_sends_nothing_and_is_tried_again(
         await hold.reached.wait()
         pool.down = True
         hold.passed.set()
-        await asyncio.sleep(0.1)
+        await pool.refused.wait()
         assert service.peer.accepted == []
         pool.down = False
         await service.settle(retry=1)
@@ -254,7 +263,7 @@ async def test_a_missed_heartbeat_is_no_end(
     async with service.running(office):
         await hold.reached.wait()
         pool.down = True
-        await asyncio.sleep(0.1)
+        await pool.refused.wait()
         pool.down = False
         hold.passed.set()
         await service.settle(sent=1)

@@ -23,7 +23,7 @@ async def test_a_postgresql_before_15_is_refused(tmp_path: Path) -> None:
         writer.write(b"R" + struct.pack("!ii", 8, 0))
         writer.write(b"S" + struct.pack("!i", 4 + len(version)) + version)
         writer.write(b"Z" + struct.pack("!i", 5) + b"I")
-        await reader.read()
+        await reader.readexactly(len(b"X\0\0\0\4"))
         writer.close()
 
     async with await start_unix_server(answer, tmp_path / ".s.PGSQL.5432"):
@@ -50,6 +50,13 @@ async def test_a_redis_before_6_2_is_refused(tmp_path: Path) -> None:
             await check_redis(f"unix://{tmp_path}/redis.sock")
 
     assert str(caught.value) == "Redis 6.0.16 is too old: VIN needs 6.2 or later."
+
+
+async def test_a_url_of_another_kind_is_refused() -> None:
+    with pytest.raises(EmbeddedError, match="PostgreSQL cannot be used: its URL is not valid"):
+        await check_postgres("http://vin:s3cret@localhost/vin")
+    with pytest.raises(EmbeddedError, match="Redis cannot be used: its URL is not valid"):
+        await check_redis("http://vin:s3cret@localhost/vin")
 
 
 async def test_servers_that_are_away_are_told_without_their_password(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -15,9 +14,8 @@ from schemas.database import Db
 from tests.dump import dumped
 from tests.keys import EC_JWK
 from vin.contacts import officer_binding, open_contact
-from vin.crypto.seal import DataKeys, FileKek, Sealed
+from vin.crypto.seal import DataKeys, Sealed
 from vin.crypto.signkey import new_client_key, public_jwk
-from vin.data_keys import ensure_data_key, load_data_keys
 from vin.errors import StartError
 from vin.onboard import onboard, onboard_keyholder
 from vin.region import Region

@@ -7,7 +7,13 @@ import pytest
 
 from schemas.database import Db
 from tests.world import SECRETS, Somebody, make_region, make_reporter, make_reporters
-from vin.registry import Entitled, entitle, select_contacts
+from vin.registry import (
+    Entitled,
+    entitle,
+    select_contacts,
+    select_reporter,
+    select_reporter_ids,
+)
 
 TODAY = date(2026, 11, 22)
 
@@ -82,19 +88,6 @@ async def test_a_batch_is_told_apart_by_organisation_and_name(db: Db) -> None:
     assert await entitle(db, [], TODAY) == {}
 
 
-async def test_registering_goes_on_while_a_reporter_is_changed(
-    db: Db, actor: Actor, second: Db
-) -> None:
-    await designate(db, actor)
-
-    async with db.transaction():
-        await designate(db, actor, replace(CONTACT, name="Reporter 2"))
-        await second.execute("SET lock_timeout = '1s'")
-        known = await entitle(second, [(actor.organisation, "p-1")], TODAY)
-
-    assert len(known) == 1
-
-
 async def test_a_reporter_stays_as_long_as_a_batch_counts_on_him(db: Db, second: Db) -> None:
     await make_region(db)
     who = await make_reporter(db, 1)
@@ -106,15 +99,22 @@ async def test_a_reporter_stays_as_long_as_a_batch_counts_on_him(db: Db, second:
             await second.execute("DELETE FROM registry.reporter")
 
 
-async def test_contacts_for_a_notice_open_with_organisation_and_language(
-    db: Db, actor: Actor
-) -> None:
-    reporter, _ = await designate(db, actor)
+async def test_contacts_for_a_notice_open_with_organisation_and_language(db: Db) -> None:
+    await make_region(db)
+    who = await make_reporter(db, 1)
+    await db.execute("UPDATE registry.organisation SET name = 'School', language = 'en'")
 
-    found = await select_contacts(db, [reporter.id, uuid4()])
+    found = await select_contacts(db, [who.id, uuid4()])
 
-    assert list(found) == [reporter.id]
-    assert found[reporter.id].open(SECRETS.contact) == CONTACT
-    assert (found[reporter.id].organisation_name, found[reporter.id].language) == ("Org", "en")
+    assert list(found) == [who.id]
+    assert found[who.id].open(SECRETS.contact).email == who.email
+    assert (found[who.id].organisation_name, found[who.id].language) == ("School", "en")
 
 
+async def test_reporters_are_found_and_named_as_their_organisations_name_them(db: Db) -> None:
+    await make_region(db)
+    one, two = await make_reporters(db, 2)
+
+    assert await select_reporter(db, one.organisation, one.reporter_id) == one.id
+    assert await select_reporter(db, one.organisation, two.reporter_id) is None
+    assert await select_reporter_ids(db, {one.id, uuid4()}) == {one.id: one.reporter_id}

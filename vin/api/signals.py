@@ -48,7 +48,7 @@ async def post_signal(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     registered = await context.registrar.register(registration_of(request, context))
     return reply(
-        SignalOut.model_validate(registered.signal, from_attributes=True),
+        SignalOut.model_validate(registered.signal),
         status=201 if registered.created else 200,
         headers={"Location": f"/v1/signals/{registered.signal.id}"},
     )
@@ -150,7 +150,7 @@ async def read_back(request: web.Request, signal: UUID) -> SignalRead:
         found = await signals.read_signal(
             db, signal, request[CALLER].organisation_id, context.secrets.contact
         )
-    return SignalRead.model_validate(found, from_attributes=True)
+    return SignalRead.model_validate(found)
 
 
 async def list_signals(request: web.Request) -> web.Response:
@@ -167,7 +167,7 @@ async def list_signals(request: web.Request) -> web.Response:
     async with context.pool.acquire() as db:
         found, more = await signals.list_signals(db, wanted, context.secrets.contact)
     cursor = cursor_text(Position(found[-1].registered_at, (found[-1].id,))) if more else None
-    items = [SignalRead.model_validate(each, from_attributes=True) for each in found]
+    items = [SignalRead.model_validate(each) for each in found]
     return reply(SignalList(items=items, next_cursor=cursor))
 
 

@@ -8,21 +8,21 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
 from matching.model import Kind, Status
-from vin.crypto.oprf import ElementError, check_element
 from vin.web.query import CursorOf, Page, Position
-from vin.web.wire import Element, Instant, LocalDate, ReporterCode, Wire, refusal
+from vin.web.wire import (
+    Domain,
+    Epoch,
+    Instant,
+    LocalDate,
+    Point,
+    ReporterCode,
+    Wire,
+    refusal,
+)
 
 MAX_PARENTS = 4
 MAX_ADDRESSES = 1
 DOMAIN_OF = {"bsn": "child", "demographic": "weak", "parent": "parent", "address": "address"}
-
-
-def _on_curve(element: bytes) -> bytes:
-    try:
-        check_element(element)
-    except ElementError:
-        raise refusal(code="element", reason="Not a point of the group.") from None
-    return element
 
 
 def _fitting(domain: str, info: ValidationInfo) -> str:
@@ -41,11 +41,7 @@ def _family(household: "list[HouseholdKey]") -> "list[HouseholdKey]":
     return household
 
 
-Domain = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}/[a-z]{1,16}$"), AfterValidator(_fitting)
-]
-Epoch = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Point = Annotated[Element, AfterValidator(_on_curve)]
+FittingDomain = Annotated[Domain, AfterValidator(_fitting)]
 Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,40}$")]
 
 
@@ -53,7 +49,7 @@ class ChildKey(Wire):
     """The child's unblinded element, by number or by name, birth date and sex."""
 
     kind: Literal["bsn", "demographic"]
-    domain: Domain
+    domain: FittingDomain
     epoch: Epoch
     element: Point
 
@@ -62,7 +58,7 @@ class HouseholdKey(Wire):
     """A parent's or an address's unblinded element."""
 
     role: Literal["parent", "address"]
-    domain: Domain
+    domain: FittingDomain
     epoch: Epoch
     element: Point
 

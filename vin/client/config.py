@@ -36,9 +36,9 @@ def _base_url(text: str) -> str:
     return text
 
 
-def _pin(text: object) -> bytes:
+def _pin(pin: object) -> bytes:
     try:
-        return decode(text)
+        return pin if isinstance(pin, bytes) else decode(pin)
     except ValueError:
         refuse("pin", "must be base64url without padding")
 

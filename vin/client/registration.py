@@ -59,7 +59,9 @@ class Address:
 
 
 def read_bsn(number: object) -> Bsn:
-    """Take what a file has for a number."""
+    """Take a number, or what a file has for one."""
+    if isinstance(number, Bsn):
+        return number
     if not isinstance(number, str):
         refuse("number", "must be a citizen service number between quotes")
     return Bsn(number)

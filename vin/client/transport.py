@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from aiohttp import ClientConnectionError, ClientPayloadError, ClientResponse, ClientSession
+import aiohttp
 from pydantic import TypeAdapter
 
 from vin.client.answers import read_answer
@@ -20,7 +20,12 @@ Form = Mapping[str, str]
 PROBLEM = TypeAdapter(Problem)
 
 # A ConnectionError is what writing to a connection says that the other side has closed.
-LOST = (ClientConnectionError, ClientPayloadError, ConnectionError, TimeoutError)
+LOST = (
+    aiohttp.ClientConnectionError,
+    aiohttp.ClientPayloadError,
+    ConnectionError,
+    TimeoutError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +44,7 @@ class Request:
 class Transport:
     """Sends requests over a session, again where waiting helps."""
 
-    session: ClientSession
+    session: aiohttp.ClientSession
     retry: Retry
 
     async def send(self, request: Request) -> Json:
@@ -49,23 +54,37 @@ class Transport:
             attempt += 1
             try:
                 return await self._send_once(request)
-            except ProblemError as error:
-                wait = self._wait_seconds(error.problem, attempt)
+            except (ProblemError, UnreachableError) as error:
+                wait = self._wait_seconds(error, attempt)
                 if wait is None:
                     raise
-            except LOST as error:
-                wait = self.retry.wait_seconds(attempt)
-                if wait is None:
-                    message = f"{request.method} {request.url} got no answer."
-                    raise UnreachableError(message) from error
             await asyncio.sleep(wait)
 
-    def _wait_seconds(self, problem: Problem, attempt: int) -> float | None:
-        if problem.status not in AGAIN:
-            return None
-        return self.retry.wait_seconds(attempt, problem.retry_after_seconds)
+    def _wait_seconds(self, error: ProblemError | UnreachableError, attempt: int) -> float | None:
+        if isinstance(error, UnreachableError):
+            return self.retry.wait_seconds(attempt)
+        if error.problem.status in AGAIN:
+            return self.retry.wait_seconds(attempt, error.problem.retry_after_seconds)
+        return None
 
     async def _send_once(self, request: Request) -> Json:
+        what = f"{request.method} {request.url}"
+        try:
+            response, document = await self._exchange(request)
+        except LOST as error:
+            message = f"{what} got no answer."
+            raise UnreachableError(message) from error
+        except aiohttp.ClientError as error:
+            message = f"{what} was answered in no known way."
+            raise AnswerError(message) from error
+        if response.status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise ProblemError(_problem(response, document or {}))
+        if document is None:
+            message = f"{what} was answered without a JSON object."
+            raise AnswerError(message)
+        return document
+
+    async def _exchange(self, request: Request) -> tuple[aiohttp.ClientResponse, Json | None]:
         async with self.session.request(
             request.method,
             request.url,
@@ -75,16 +94,10 @@ class Transport:
             headers=request.headers,
             allow_redirects=False,
         ) as response:
-            document = await _read_json(response)
-        if response.status >= HTTPStatus.MULTIPLE_CHOICES:
-            raise ProblemError(_problem(response, document or {}))
-        if document is None:
-            message = f"{request.method} {request.url} was answered without a JSON object."
-            raise AnswerError(message)
-        return document
+            return response, await _read_json(response)
 
 
-async def _read_json(response: ClientResponse) -> Json | None:
+async def _read_json(response: aiohttp.ClientResponse) -> Json | None:
     try:
         document = await response.json(content_type=None)
     except ValueError:
@@ -92,7 +105,7 @@ async def _read_json(response: ClientResponse) -> Json | None:
     return document if isinstance(document, dict) else None
 
 
-def _problem(response: ClientResponse, document: Json) -> Problem:
+def _problem(response: aiohttp.ClientResponse, document: Json) -> Problem:
     """Take the problem from the answer; what stands in front of a service sends none."""
     seconds = response.headers.get("Retry-After", "")
     bare: Json = {"type": "about:blank", "title": response.reason or "Refused"}

@@ -35,7 +35,7 @@ async def play(ready: Ready, families: int, seed: int) -> tuple[Result, list[Mai
             signals = await register_all(clients, region, lambda: bars.advance(bar))
             truth = Truth(signals, expected, {each.id: each for each in region.reporters})
             bar = bars.add_task("matches told", total=SIDES * len(expected))
-            await _until_told(
+            await until_told(
                 box, SIDES * len(expected), lambda done: bars.update(bar, completed=done)
             )
         seconds = time.monotonic() - started
@@ -50,10 +50,15 @@ def _units(ready: Ready) -> list[Unit]:
     return [Unit(number, each.organisation, each.unit) for number, each in enumerate(ready.clients)]
 
 
-async def _until_told(box: MailBox, sides: int, advance: Callable[[int], None]) -> None:
-    """Wait until as many sides are told as should be, or nothing has come for long."""
+async def until_told(
+    box: MailBox,
+    sides: int,
+    advance: Callable[[int], None],
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> None:
+    """Wait until as many sides are told as should be, or nothing more has come for long."""
     told, still_since = 0, time.monotonic()
-    while told < sides and time.monotonic() - still_since < PATIENCE_SECONDS:
+    while told < sides and time.monotonic() - still_since < patience_seconds:
         await asyncio.sleep(POLL_SECONDS)
         now_told = sum(len(mail.numbers) for mail in box.mails())
         if now_told > told:

@@ -10,7 +10,6 @@ from vin.demo.truth import Child, Family, Involvement, Region, Reporter, Unit
 
 REPORTERS_PER_UNIT = 3
 REPORTERS_PER_CHILD = ((1, 2, 3, 4), (35, 35, 20, 10))
-LEAST_UNITS = 4
 
 COLLEAGUE_SHARE = 0.1
 AGAIN_SHARE = 0.04

@@ -15,11 +15,11 @@ async def check_postgres(url: str) -> None:
     """Raise EmbeddedError when the server cannot be reached or is older than PostgreSQL 15."""
     try:
         db = await asyncpg.connect(url, timeout=PATIENCE_SECONDS)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        await db.close(timeout=PATIENCE_SECONDS)
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         message = f"PostgreSQL cannot be used: {_reason(error)}."
         raise EmbeddedError(message) from error
     found = db.get_server_version()
-    await db.close()
     if found.major < POSTGRES:
         message = f"PostgreSQL {found.major} is too old: VIN needs {POSTGRES} or later."
         raise EmbeddedError(message)
@@ -32,7 +32,7 @@ async def check_redis(url: str) -> None:
             url, socket_timeout=PATIENCE_SECONDS, socket_connect_timeout=PATIENCE_SECONDS
         ) as client:
             found = (await client.info("server"))["redis_version"]
-    except (OSError, RedisError) as error:
+    except (OSError, ValueError, RedisError) as error:
         message = f"Redis cannot be used: {_reason(error)}."
         raise EmbeddedError(message) from error
     if tuple(int(part) for part in found.split(".")[:2]) < REDIS:
@@ -41,4 +41,6 @@ async def check_redis(url: str) -> None:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, ValueError):  # it may quote the URL, and so a password
+        return "its URL is not valid"
     return f"{type(error).__name__}: {error}".rstrip(": .")

@@ -4,6 +4,7 @@ import asyncio
 from datetime import datetime, time
 from functools import partial
 
+import structlog
 from aiohttp import hdrs, web
 
 from schemas.dates import LOCAL, local_date, years_after
@@ -24,11 +25,14 @@ from vin.web.body import read, reply
 from vin.web.caller import CALLER, Caller
 from vin.web.health import health_routes
 from vin.web.openapi import with_document
+from vin.web.problems import REQUEST_ID
 from vin.web.routes import Route, application
 
 SCOPE = "evaluations"
 # How long the keys of an epoch are meant to serve; the next epoch ends that.
 KEY_YEARS = 2
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 def build(context: Context) -> web.Application:
@@ -101,6 +105,12 @@ async def post_evaluations(request: web.Request) -> web.Response:
         batches=[Batch(each.domain, each.epoch, each.blinded) for each in body.batches],
     )
     done = await evaluate(request.app[CONTEXT], wanted)
+    log.info(
+        "evaluated",
+        client=wanted.client_id,
+        elements=wanted.elements,
+        request=str(request[REQUEST_ID]),
+    )
     batches = [
         BatchOut(
             domain=batch.domain,

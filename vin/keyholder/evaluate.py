@@ -6,16 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
-import structlog
-
 from vin.crypto.sign import PERMIT_LIFETIME, Permit, make_permit
 from vin.errors import Fault, InvalidBodyError, NotAuthenticatedError, TokenFault, WrongEpochError
 from vin.keyholder.arithmetic import Batch, Evaluation
 from vin.keyholder.context import Context
 from vin.keyholder.quota import reserve
 from vin.keyholder.store import Client, select_client
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +43,6 @@ async def evaluate(context: Context, wanted: Wanted) -> Done:
     """
     quota_left = await _pay(context, wanted)
     evaluations = await context.evaluator.evaluate(wanted.batches)
-    log.info("evaluated", client=wanted.client_id, elements=wanted.elements)
     return Done(
         evaluations=evaluations,
         permit=_permit(context, wanted, context.utcnow()),

@@ -94,7 +94,7 @@ class Page(Wire):
 
 def read_query(request: web.Request, model: type[ModelT]) -> ModelT:
     """Take the query as `model`, or raise InvalidBodyError with all its faults."""
-    faults = duplicates(request.query)
+    faults = _duplicates(request.query)
     try:
         value = model.model_validate_strings(dict(request.query), by_alias=True, by_name=False)
     except ValidationError as error:
@@ -104,12 +104,11 @@ def read_query(request: web.Request, model: type[ModelT]) -> ModelT:
     return value
 
 
-def duplicates(fields: MultiMapping[str]) -> list[Fault]:
-    """Find the fields of a query or a form that were given more than once."""
+def _duplicates(query: MultiMapping[str]) -> list[Fault]:
     return [
         Fault(member_name(name), "duplicate", "This is given more than once.")
-        for name in dict.fromkeys(fields)
-        if len(fields.getall(name)) > 1
+        for name in dict.fromkeys(query)
+        if len(query.getall(name)) > 1
     ]
 
 

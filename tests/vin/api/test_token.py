@@ -1,88 +1,34 @@
 import asyncio
-import base64
-import hmac
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from urllib.parse import urlencode
-from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 import pytest_asyncio
-from aiohttp import web
-from joserfc import jws
-from joserfc.jwk import ECKey, Key, RSAKey
 from structlog.testing import capture_logs
 
-from schemas.database import Db
-from tests.serving import Service, served
-from vin.api import token
-from vin.api.access import KEPT_AFTER_EXPIRY, select_caller
-from vin.api.token import ASSERTION_TYPE, TOKEN_DESK, TokenDesk
-from vin.crypto.sign import verify_access_token
-from vin.web.bearer import Bearer
-from vin.web.caller import CALLER
-from vin.web.routes import Route, application
-
-if TYPE_CHECKING:
-    from asyncpg import Pool, Record
-
-API = "https://api.test"
-KEYHOLDER = "https://keyholder.test"
-AUDIENCE = f"{API}/v1/token"
-NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
-SECONDS = int(NOW.timestamp())
-ORGANISATION = UUID(int=5)
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-
-ACCESS_KEY = ECKey.generate_key("P-256")
-KEY = ECKey.generate_key("P-256")
-SECOND_KEY = ECKey.generate_key("P-256")
-RSA = RSAKey.generate_key(2048)
-
-KEYS: Mapping[str, Mapping[str, Key]] = {
-    "client-1": {"": KEY},
-    "client-2": {"a": KEY, "b": SECOND_KEY},
-    "client-rsa": {"": RSA},
-    "client-off": {"": KEY},
-}
-
-Answer = tuple[int, dict[str, Any]]
-
-
-@dataclass
-class Desk:
-    """A token endpoint whose clock can be set."""
-
-    service: Service
-    pool: "Pool[Record]"
-    now: datetime = field(default=NOW)
-
-    async def post(self, fields: Mapping[str, str] | str | bytes) -> Answer:
-        body = urlencode(fields) if isinstance(fields, Mapping) else fields
-        async with self.service.http.post("/v1/token", data=body, headers=FORM) as answer:
-            return answer.status, await answer.json()
-
-
-async def get_caller(request: web.Request) -> web.Response:
-    return web.json_response([request[CALLER].client_id, request[CALLER].organisation])
-
-
-ROUTES = (
-    *token.ROUTES,
-    Route(
-        method="GET",
-        path="/v1/caller",
-        operation_id="getCaller",
-        summary="Toont wie belt",
-        scope="signals",
-        handler=get_caller,
-    ),
+from tests.vin.api.token_desk import (
+    ACCESS_KEY,
+    API,
+    AUDIENCE,
+    KEY,
+    KEYHOLDER,
+    KEYS,
+    NOW,
+    RSA,
+    SECOND_KEY,
+    SECONDS,
+    Desk,
+    assertion,
+    form,
+    make_clients,
+    opened,
+    signed_with_the_public_key,
+    unsigned,
 )
+from vin.api.access import KEPT_AFTER_EXPIRY
+from vin.crypto.sign import verify_access_token
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -97,83 +43,8 @@ async def clients_url(make_database: Callable[[str], Awaitable[str]]) -> str:
 
 @pytest_asyncio.fixture
 async def desk(clients_url: str) -> AsyncIterator[Desk]:
-    async with asyncpg.create_pool(clients_url, min_size=1) as pool:
-        check = Bearer(
-            key=ACCESS_KEY,
-            issuer=API,
-            audience=API,
-            look_up=partial(select_caller, pool),
-            utcnow=lambda: made.now,
-        )
-        app = application(ROUTES, check)
-        app[TOKEN_DESK] = TokenDesk(
-            pool=pool,
-            key=ACCESS_KEY,
-            api_url=API,
-            keyholder_url=KEYHOLDER,
-            utcnow=lambda: made.now,
-        )
-        async with served(app) as service:
-            made = Desk(service, pool)
-            yield made
-        await pool.execute("TRUNCATE registry.assertion")
-
-
-async def make_clients(db: Db) -> None:
-    await db.execute(
-        "INSERT INTO registry.category VALUES ('school', 'School', '2015-01-01', NULL)"
-    )
-    await db.execute(
-        """
-        INSERT INTO registry.organisation
-        VALUES ($1, 'school-1', 'School 1', 'school', NULL, 'nl', 'full')
-        """,
-        ORGANISATION,
-    )
-    for client, keys in KEYS.items():
-        jwks = [
-            key.as_dict(private=False) | ({"kid": name} if name else {})
-            for name, key in keys.items()
-        ]
-        await db.execute(
-            "INSERT INTO registry.client VALUES ($1, $2, $3, $4, $5)",
-            client,
-            ORGANISATION,
-            client != "client-off",
-            ["matches", "signals"],
-            json.dumps({"keys": jwks}),
-        )
-
-
-def assertion(
-    *,
-    key: Key = KEY,
-    header: Mapping[str, object] | None = None,
-    without: str = "",
-    **changes: object,
-) -> str:
-    claims = {
-        "iss": changes.get("sub", "client-1"),
-        "sub": "client-1",
-        "aud": AUDIENCE,
-        "jti": str(uuid4()),
-        "iat": SECONDS,
-        "exp": SECONDS + 300,
-        **changes,
-    }
-    claims.pop(without, None)
-    algorithms = ["ES256", "PS256", "RS256"]
-    protected = {"alg": "ES256", **(header or {})}
-    return jws.serialize_compact(protected, json.dumps(claims), key, algorithms=algorithms)
-
-
-def form(statement: str | None = None, **fields: str) -> dict[str, str]:
-    return {
-        "grant_type": "client_credentials",
-        "client_assertion_type": ASSERTION_TYPE,
-        "client_assertion": statement or assertion(),
-        **fields,
-    }
+    async with opened(clients_url) as started:
+        yield started
 
 
 async def test_a_client_that_proves_who_it_is_gets_a_token_for_both_services(desk: Desk) -> None:
@@ -236,26 +107,6 @@ async def test_a_client_may_not_ask_for_more(desk: Desk, scope: str) -> None:
     status, problem = await desk.post(form(scope=scope))
 
     assert (status, problem["error"]) == (400, "invalid_scope")
-
-
-def encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-NO_ALGORITHM = encode(b'{"alg":"none"}')
-SHARED_SECRET_ALGORITHM = encode(b'{"alg":"HS256"}')
-
-
-def unsigned() -> str:
-    _, claims, _ = assertion().split(".")
-    return f"{NO_ALGORITHM}.{claims}."
-
-
-def signed_with_the_public_key() -> str:
-    """What a verifier takes that lets the statement choose the algorithm."""
-    _, claims, _ = assertion().split(".")
-    signed = f"{SHARED_SECRET_ALGORITHM}.{claims}"
-    return f"{signed}.{encode(hmac.digest(KEY.as_pem(private=False), signed.encode(), 'sha256'))}"
 
 
 @pytest.mark.parametrize(
@@ -369,12 +220,12 @@ async def test_a_clock_may_be_a_minute_off(desk: Desk) -> None:
 
 async def test_used_assertions_are_forgotten_once_they_cannot_come_back(desk: Desk) -> None:
     await desk.post(form())
-    desk.now += timedelta(seconds=300) + KEPT_AFTER_EXPIRY
-    later = int(desk.now.timestamp())
+    desk.clock.now += timedelta(seconds=300) + KEPT_AFTER_EXPIRY
+    later = int(desk.clock.now.timestamp())
     await desk.post(form(assertion(exp=later + 300, iat=later)))
     assert await desk.pool.fetchval("SELECT count(*) FROM registry.assertion") == 2
 
-    desk.now += timedelta(seconds=1)
+    desk.clock.now += timedelta(seconds=1)
     await desk.post(form(assertion(exp=later + 300, iat=later)))
 
     assert await desk.pool.fetchval("SELECT count(*) FROM registry.assertion") == 2

@@ -1,5 +1,6 @@
 """An index and a key holder in one, small, and ready to fail and to lie."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -39,6 +40,7 @@ class Services:
     asked: list[tuple[str, Json]] = field(default_factory=list)
     tokens: int = 0
     lost_answers: int = 0
+    slow_seconds: list[float] = field(default_factory=list)
 
     def bodies(self, path: str) -> list[Json]:
         return [body for asked, body in self.asked if asked == path]
@@ -147,7 +149,9 @@ class Services:
                 (request.path, json.loads(text or "{}") | {"_": dict(request.headers)})
             )
             if self.first and request.path != "/v1/keys":
-                return self.first.pop(0)
+                answer = self.first.pop(0)
+                await asyncio.sleep(self.slow_seconds.pop(0) if self.slow_seconds else 0)
+                return answer
         return await handler(request)
 
 

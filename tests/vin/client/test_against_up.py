@@ -167,7 +167,7 @@ async def test_the_pinned_keys_are_those_of_the_first_contact(up: Up) -> None:
 def test_the_example_of_the_documentation_ends_with_a_match(up: Up, tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(up.data)
 
-    told = subprocess.run(  # noqa: S603
+    told = subprocess.run(
         [sys.executable, EXAMPLE], cwd=tmp_path, capture_output=True, text=True, check=True
     )
 
@@ -200,7 +200,7 @@ def test_the_command_line_registers_and_withdraws(up: Up, tmp_path: Path) -> Non
 
     def vin_client(*arguments: str) -> dict[str, object]:
         command = [sys.executable, "-m", "vin", "client", *arguments]
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             command,
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -295,6 +295,20 @@ async def test_an_answer_that_is_not_json_is_no_success(services: Services, clie
         await client.register_reporter(reporter())
 
 
+async def test_an_answer_that_is_not_even_http_is_told(tmp_path: Path, services: Services) -> None:
+    async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(babble, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        config = config_for(services, tmp_path).model_copy(update={"keyholder": url})
+        async with Client.connect(config, retry=QUICK) as client:
+            with pytest.raises(AnswerError, match="no known way"):
+                await client.check()
+
+
 async def test_a_redirect_is_not_followed(services: Services, client: Client) -> None:
     services.first.append(web.Response(status=307, headers={"Location": "/elsewhere"}))
 
@@ -351,6 +365,7 @@ async def test_many_refused_at_once_share_the_new_access_token(
 ) -> None:
     await client.check()
     services.first += [problem(401), problem(401), problem(401)]
+    services.slow_seconds += [0, 0, 0.2]
 
     await asyncio.gather(*(client.register_reporter(reporter()) for _ in range(3)))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vin.client import Bsn, ConfigError, load_config
+from vin.client import Bsn, Config, ConfigError, load_config
 from vin.client.keys import encode
 
 GOOD = """
@@ -35,6 +35,22 @@ def test_a_file_is_read_and_its_key_sought_beside_it(tmp_path: Path) -> None:
     assert config.own_numbers == {"p-1": Bsn("999990019")}
     assert config.pins == {"nhn/child/1": bytes([2, 1, 2])}
     assert "9001" not in repr(config)
+
+
+def test_a_configuration_made_in_python_takes_what_a_file_becomes(tmp_path: Path) -> None:
+    read = load_config(write(tmp_path, GOOD))
+
+    made = Config(
+        api=read.api,
+        keyholder=read.keyholder,
+        client_id=read.client_id,
+        private_key_file=read.private_key_file,
+        coordinator=read.coordinator,
+        own_numbers={"p-1": Bsn("999990019")},
+        pins={"nhn/child/1": bytes([2, 1, 2])},
+    )
+
+    assert made == read
 
 
 def test_all_faults_are_told_at_once_without_what_was_written(tmp_path: Path) -> None:

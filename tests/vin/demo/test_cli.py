@@ -73,7 +73,7 @@ async def test_a_demo_that_is_ended_early_has_no_result(tmp_path: Path) -> None:
 def test_no_process_outlives_a_demo_that_is_killed(tmp_path: Path) -> None:
     data = tmp_path / "data"
     command = [sys.executable, "-m", "vin", "demo", "--once", "--data", str(data)]
-    demo = subprocess.Popen(command)  # noqa: S603
+    demo = subprocess.Popen(command)
     wait_until((data / "log" / "worker.log").exists)
 
     demo.kill()

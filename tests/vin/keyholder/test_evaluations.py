@@ -223,7 +223,13 @@ async def test_the_log_tells_who_and_how_many_and_nothing_else(house: House) -> 
     with capture_logs() as logs:
         _, given = await house.ask(asked)
 
-    line = {"event": "evaluated", "client": "client-1", "elements": 3, "log_level": "info"}
-    assert logs[0] == line
+    evaluated, answered = logs
+    assert evaluated == {
+        "event": "evaluated",
+        "client": "client-1",
+        "elements": 3,
+        "request": answered["request"],
+        "log_level": "info",
+    }
     for told in ("p-4711", given["permit"], asked["batches"][0]["blinded"][0]):
         assert told not in str(logs)

@@ -104,6 +104,7 @@ async def test_without_a_token_nothing_is_said_about_one(service: Service) -> No
 @pytest.mark.parametrize(
     "headers",
     [("Basic eDp5",), ("Bearer",), ("Bearer ",), (f"Bearer {token()}", f"Bearer {token()}")],
+    ids=["basic", "bare", "empty", "twice"],
 )
 async def test_a_header_of_another_form_is_refused(
     service: Service, headers: tuple[str, ...]
@@ -121,6 +122,7 @@ async def test_a_header_of_another_form_is_refused(
         token(key=ECKey.generate_key("P-256")),
         token(client="client-2"),
     ],
+    ids=["text", "shape", "issuer", "audience", "key", "client"],
 )
 async def test_a_token_that_does_not_hold_is_refused(service: Service, text: str) -> None:
     assert await ask(service, f"Bearer {text}") == (
