@@ -65,6 +65,7 @@ class Signal:
     registered_at: datetime
     remove_on: date
     destroy_by: date
+    archive_until: date | None = None
     child: Token | None = field(repr=False)
     weak: Token | None = field(repr=False)
     parents: frozenset[Token] = field(repr=False)

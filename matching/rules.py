@@ -7,8 +7,8 @@ second key (M5).
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from matching.model import Kind, Match, Member, Policy, Signal, Token
-from schemas.dates import local_date
+from matching.model import Kind, Match, Member, Policy, Signal, SignalId, Token
+from schemas.dates import ARCHIVE_YEARS, local_date, years_after
 
 Hubs = Mapping[Token, datetime]
 
@@ -41,12 +41,15 @@ def decide(a: Signal, b: Signal, policy: Policy, hubs: Hubs) -> Kind | None:
 def may_match(a: Signal, b: Signal) -> bool:
     """Two people of two match units (M1, M7), both live when the later one registered (L4)."""
     later = max(a.registered_at, b.registered_at)
+    return are_strangers(a, b) and is_live(a, later) and is_live(b, later)
+
+
+def are_strangers(a: Signal, b: Signal) -> bool:
+    """Two people (M7) of two match units (M1)."""
     return (
         a.match_unit != b.match_unit
         and a.reporter != b.reporter
         and a.persons.isdisjoint(b.persons)
-        and is_live(a, later)
-        and is_live(b, later)
     )
 
 
@@ -59,6 +62,35 @@ def within_dates(dated: Signal | Member, at: datetime) -> bool:
     """A signal ends at 00:00 local time of its date."""
     today = local_date(at)
     return today < dated.remove_on and today < dated.destroy_by
+
+
+def find_history(pairs: Iterable[tuple[Signal, Signal]]) -> dict[SignalId, set[SignalId]]:
+    """L6: which new signals meet which signals in the archive."""
+    found: dict[SignalId, set[SignalId]] = {}
+    for new, old in pairs:
+        if is_history(new, old):
+            found.setdefault(new.id, set()).add(old.id)
+    return found
+
+
+def is_history(new: Signal, old: Signal) -> bool:
+    """The same child by number, registered earlier by somebody else, and archived since."""
+    return (
+        new.child is not None
+        and new.child == old.child
+        and is_live(new, new.registered_at)
+        and old.registered_at < new.registered_at
+        and are_strangers(new, old)
+        and is_archived(old, new.registered_at)
+    )
+
+
+def is_archived(signal: Signal, at: datetime) -> bool:
+    """L3: ended by its date or because the risk was gone, less than five years ago."""
+    today = local_date(at)
+    ends = years_after(signal.remove_on, ARCHIVE_YEARS) if signal.live else signal.archive_until
+    over = not signal.live or signal.remove_on <= today
+    return over and ends is not None and today < ends and today < signal.destroy_by
 
 
 def share_household(a: Signal, b: Signal, policy: Policy, hubs: Hubs) -> bool:

@@ -13,7 +13,7 @@ or the same one once the claim waits for a lock), or along a sequence.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -186,16 +186,16 @@ async def select_candidates(db: Db, claimed: Sequence[SignalId]) -> list[tuple[S
 async def lock_signals(db: Db, ids: Iterable[SignalId]) -> dict[SignalId, Signal]:
     """Read signals as they are now, and keep a withdrawal out until this transaction ends.
 
-    Ended ones are left out; once ended, a signal never lives again.
+    Those that ended outside the archive are left out; an ended signal never lives again.
     """
     rows = await db.fetch(
         """
         -- matching.lock_signals
-        SELECT id, organisation_id, reporter_id, match_unit_id,
-               registered_at, remove_on, destroy_by
+        SELECT id, organisation_id, reporter_id, match_unit_id, status = 'live' AS live,
+               registered_at, remove_on, destroy_by, archive_until
           FROM matching.signal
          WHERE id = ANY($1)
-           AND status = 'live'
+           AND (status = 'live' OR archive_until IS NOT NULL)
          ORDER BY id
            FOR SHARE
         """,
@@ -253,10 +253,11 @@ def signal_of(
         reporter=row["reporter_id"],
         persons=persons,
         match_unit=row["match_unit_id"],
-        live=True,
+        live=row["live"],
         registered_at=row["registered_at"],
         remove_on=row["remove_on"],
         destroy_by=row["destroy_by"],
+        archive_until=row["archive_until"],
         child=next(iter(tokens.get(Role.CHILD, ())), None),
         weak=next(iter(tokens.get(Role.WEAK, ())), None),
         parents=tokens.get(Role.PARENT, frozenset()),
@@ -279,7 +280,7 @@ async def insert_matches(db: Db, drafts: Sequence[MadeMatch], at: datetime) -> l
           FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[])
             AS new (id, number, signal_a, signal_b, kind)
          ORDER BY signal_a, signal_b
-            ON CONFLICT ON CONSTRAINT match_pair DO NOTHING
+            ON CONFLICT (signal_a, signal_b) WHERE status <> 'void' DO NOTHING
         RETURNING id
         """,
         [made.id for made in ordered],
@@ -291,8 +292,23 @@ async def insert_matches(db: Db, drafts: Sequence[MadeMatch], at: datetime) -> l
     )
     written = {row["id"] for row in rows}
     matches = [made for made in ordered if made.id in written]
+    await insert_numbers(db, [made.number for made in matches])
     await insert_sides(db, matches, at)
     return matches
+
+
+async def insert_numbers(db: Db, numbers: Sequence[str]) -> None:
+    """Keep numbers for ever (A6); one that was given before undoes the caller's transaction."""
+    await db.execute(
+        """
+        -- matching.insert_numbers
+        INSERT INTO matching.given_number (number)
+        SELECT number
+          FROM unnest($1::text[]) AS new (number)
+         ORDER BY number
+        """,
+        numbers,
+    )
 
 
 async def insert_sides(db: Db, matches: Sequence[MadeMatch], at: datetime) -> None:
@@ -345,3 +361,35 @@ async def select_policy(db: Db) -> Policy:
         """
     )
     return Policy(**row) if row else Policy()
+
+
+async def insert_history(
+    db: Db, history: Mapping[SignalId, Collection[SignalId]], at: datetime
+) -> list[UUID]:
+    """Note which archived signals new ones met (L6), once for a new signal. The notices' ids."""
+    new = sorted(history)
+    rows = await db.fetch(
+        """
+        -- matching.insert_history
+        INSERT INTO matching.history_notice (id, signal_id, noticed_at)
+        SELECT gen_random_uuid(), signal_id, $2
+          FROM unnest($1::uuid[]) AS new (signal_id)
+         ORDER BY signal_id
+            ON CONFLICT DO NOTHING
+        RETURNING id, signal_id
+        """,
+        new,
+        at,
+    )
+    pairs = sorted((row["id"], old) for row in rows for old in history[row["signal_id"]])
+    await db.execute(
+        """
+        -- matching.insert_history_signals
+        INSERT INTO matching.history_signal (history_notice_id, signal_id)
+        SELECT *
+          FROM unnest($1::uuid[], $2::uuid[])
+        """,
+        [notice for notice, _ in pairs],
+        [old for _, old in pairs],
+    )
+    return [row["id"] for row in rows]

@@ -3,7 +3,7 @@
 The matcher appends, the relay marks what is due, operators pause; `attempts` does the rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -225,3 +225,56 @@ async def select_attempts(db: Db, notices: Sequence[UUID]) -> list[Attempt]:
         )
         for row in rows
     ]
+
+
+async def withdraw_matches(db: Db, matches: Collection[UUID]) -> list[UUID]:
+    """Forget that matches were to be told; notices that tell of nothing else go. What is gone."""
+    rows = await db.fetch(
+        """
+        -- ledger.withdraw_matches
+        DELETE FROM notify.notice_match
+         WHERE match_id = ANY($1)
+        RETURNING notice_id
+        """,
+        list(matches),
+    )
+    return await delete_empty(db, {row["notice_id"] for row in rows})
+
+
+async def withdraw_sides(db: Db, signals: Collection[UUID]) -> list[UUID]:
+    """Forget what was to be told to the reporters of these signals. What is gone."""
+    rows = await db.fetch(
+        """
+        -- ledger.withdraw_sides
+        DELETE FROM notify.notice_match
+         WHERE signal_id = ANY($1)
+        RETURNING notice_id
+        """,
+        list(signals),
+    )
+    return await delete_empty(db, {row["notice_id"] for row in rows})
+
+
+async def delete_empty(db: Db, notices: Collection[UUID]) -> list[UUID]:
+    """Delete those of these notices that tell of no match any more; ids of all that went with them."""
+    rows = await db.fetch(
+        """
+        -- ledger.delete_empty
+        WITH empty AS (
+             SELECT id
+               FROM notify.notice
+              WHERE id = ANY($1)
+                AND kind = 'match'
+                AND NOT EXISTS (SELECT FROM notify.notice_match WHERE notice_id = notice.id)
+        ), delivery AS (
+             SELECT id FROM notify.delivery WHERE notice_id IN (SELECT id FROM empty)
+        ), gone AS (
+             DELETE FROM notify.notice WHERE id IN (SELECT id FROM empty)
+        )
+        SELECT id FROM empty
+         UNION ALL
+        SELECT id FROM delivery
+        """,
+        list(notices),
+    )
+    return [row["id"] for row in rows]

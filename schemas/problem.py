@@ -30,6 +30,7 @@ class Problem(Enum):
     )
     SIGNAL_ENDED = "signal-ended", "The signal has ended", 409
     WRONG_EPOCH = "wrong-epoch", "Keys of another epoch are in use", 409
+    HISTORY_OPENED = "history-opened", "The history was opened before", 410
     BODY_TOO_LARGE = "body-too-large", "The body is too large", 413
     UNSUPPORTED_MEDIA_TYPE = (
         "unsupported-media-type",

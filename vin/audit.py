@@ -6,7 +6,7 @@ detail can slip in through a new call.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -24,6 +24,11 @@ class Event(StrEnum):
     SIGNAL_REGISTERED = "signal.registered"
     SIGNAL_RETURNED = "signal.returned"
     SIGNAL_WITHDRAWN = "signal.withdrawn"
+    SIGNALS_EXPIRED = "signals.expired"
+    SIGNALS_DESTROYED = "signals.destroyed"
+    SIGNAL_ENDED = "signal.ended"
+    HISTORY_NOTICED = "history.noticed"
+    HISTORY_OPENED = "history.opened"
     HUB_RECORDED = "hub.recorded"
     MATCH_MADE = "match.made"
     CONTACT_OPENED = "contact.opened"
@@ -41,6 +46,11 @@ FIELDS: Mapping[Event, frozenset[str]] = {
     Event.SIGNAL_REGISTERED: frozenset({"reporter"}),
     Event.SIGNAL_RETURNED: frozenset({"reporter"}),
     Event.SIGNAL_WITHDRAWN: frozenset({"ground", "matches"}),
+    Event.SIGNALS_EXPIRED: frozenset({"signals", "matches"}),
+    Event.SIGNALS_DESTROYED: frozenset({"signals", "matches"}),
+    Event.SIGNAL_ENDED: frozenset({"ground", "signals"}),
+    Event.HISTORY_NOTICED: frozenset(),
+    Event.HISTORY_OPENED: frozenset({"signal"}),
     Event.HUB_RECORDED: frozenset(),
     Event.MATCH_MADE: frozenset({"number", "kind", "signals", "notices"}),
     Event.CONTACT_OPENED: frozenset({"signal"}),
@@ -100,4 +110,30 @@ async def append(db: Db, at: datetime, entries: Sequence[Entry]) -> None:
         [entry.result for entry in entries],
         [entry.request_id for entry in entries],
         [json.dumps(dict(entry.detail)) for entry in entries],
+    )
+
+
+async def forget_objects(db: Db, objects: Collection[UUID]) -> None:
+    """Of entries on destroyed objects keep actor, action, time and result (G3)."""
+    await db.execute(
+        """
+        -- audit.forget_objects
+        UPDATE audit.entry
+           SET object_id = NULL, purpose = NULL, request_id = NULL, detail = '{}'
+         WHERE object_id = ANY($1)
+        """,
+        list(objects),
+    )
+
+
+async def forget_details(db: Db, signal: UUID) -> None:
+    """Take a destroyed signal out of the entries on matches that outlive it."""
+    await db.execute(
+        """
+        -- audit.forget_details
+        UPDATE audit.entry
+           SET detail = detail - 'signals' - 'signal'
+         WHERE object_id IN (SELECT match_id FROM matching.match_side WHERE signal_id = $1)
+        """,
+        signal,
     )

@@ -133,6 +133,13 @@ class AmbiguousSideError(VinError):
         super().__init__("Both sides of this match are yours; name one with signalId.")
 
 
+class HistoryOpenedError(VinError):
+    """The history was shown once, or its signal has ended."""
+
+    def __init__(self) -> None:
+        super().__init__("This history was opened before; it opens once.")
+
+
 class SignalEndedError(VinError):
     """The signal is no longer live, so it cannot change."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from matching.model import Kind, Status
@@ -24,8 +24,8 @@ class Side:
     signal: UUID
     organisation: UUID
     reference: Sealed = field(repr=False)
-    other_signal: UUID
-    other_reporter: UUID
+    other_signal: UUID | None
+    other_reporter: UUID | None
 
 
 async def select_page(
@@ -72,12 +72,18 @@ async def select_by_number(db: Db, organisation: UUID, number: str) -> list[Side
     return [(row["match_id"], row["signal_id"]) for row in rows]
 
 
-async def select_sides(db: Db, keys: Sequence[SideKey]) -> list[Side]:
-    """What these (match, signal) sides are now, in the order asked for; gone ones are absent."""
+async def select_sides(db: Db, keys: Sequence[SideKey], today: date) -> list[Side]:
+    """What these (match, signal) sides are today, in the order asked for; gone ones are absent.
+
+    Dates decide, however far the sweeper is (L1, L4). The other side is gone once it was erased.
+    """
     rows = await db.fetch(
         """
         -- match_store.select_sides
-        SELECT match.id, match.number, match.kind, match.status, match.matched_at,
+        SELECT match.id, match.number, match.kind, match.matched_at,
+               CASE WHEN match.status = 'open'
+                     AND least(signal.remove_on, signal.destroy_by, leg.remove_on) <= $3
+                    THEN 'closed' ELSE match.status END AS status,
                side.signal_id, side.organisation_id,
                signal.reference_epoch, signal.reference,
                other.signal_id AS other_signal, other.reporter_id AS other_reporter
@@ -86,12 +92,15 @@ async def select_sides(db: Db, keys: Sequence[SideKey]) -> list[Side]:
           JOIN matching.match_side AS side USING (match_id, signal_id)
           JOIN matching.match ON match.id = side.match_id
           JOIN matching.signal ON signal.id = side.signal_id
-          JOIN matching.match_side AS other
+          LEFT JOIN matching.match_side AS other
             ON other.match_id = side.match_id AND other.signal_id <> side.signal_id
+          LEFT JOIN matching.signal AS leg ON leg.id = other.signal_id
+         WHERE least(signal.destroy_by, leg.destroy_by) > $3
          ORDER BY asked.place
         """,
         [match for match, _ in keys],
         [signal for _, signal in keys],
+        today,
     )
     return [
         Side(
@@ -110,16 +119,16 @@ async def select_sides(db: Db, keys: Sequence[SideKey]) -> list[Side]:
     ]
 
 
-async def share_signals(db: Db, signals: Collection[UUID]) -> None:
-    """Keep withdrawals of these signals out until this transaction ends (decision 7)."""
+async def share_legs(db: Db, matches: Collection[UUID]) -> None:
+    """Keep both signals of matches from ending until this transaction does (decision 7)."""
     await db.execute(
         """
-        -- match_store.share_signals
+        -- match_store.share_legs
         SELECT id
           FROM matching.signal
-         WHERE id = ANY($1)
+         WHERE id IN (SELECT signal_id FROM matching.match_side WHERE match_id = ANY($1))
          ORDER BY id
            FOR SHARE
         """,
-        list(signals),
+        list(matches),
     )

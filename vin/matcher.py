@@ -30,7 +30,7 @@ async def run_matcher(pool: "Pool[Record]", clock: Clock, bell: Bell, stop: asyn
             done = 0
         except UniqueViolationError as error:
             # A number was drawn twice (A6): the turn is undone, the next draws another.
-            if error.constraint_name != "match_number":
+            if error.constraint_name not in {"match_number", "given_number_pk"}:
                 raise
             done = 0
         if done:

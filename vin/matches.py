@@ -1,17 +1,18 @@
 """Use cases on matches: claim and match, list, read, and tell an administrator their story."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID, uuid4
 
 from matching import number, store
-from matching.model import Kind, MadeMatch, MatchId, Policy, ReporterId, SignalId, Status
-from matching.rules import find_matches, hub_since
+from matching.model import Kind, MadeMatch, MatchId, Policy, ReporterId, Signal, SignalId, Status
+from matching.rules import find_history, find_matches, hub_since
 from notify import ledger
 from notify.ledger import NewNotice
 from schemas.database import Db
+from schemas.dates import local_date
 from vin import audit, match_store, registry
 from vin.audit import Entry, Event
 from vin.contacts import Contact
@@ -64,6 +65,7 @@ async def make_matches(
         for one, other in candidates
         if one in signals and other in signals
     ]
+    await note_history(db, pairs, now)
     keys = {key for pair in pairs for signal in pair for key in signal.household}
     hubs = await store.select_hubs(db, keys)
     drafts = [
@@ -71,6 +73,15 @@ async def make_matches(
         for match in find_matches(pairs, policy, hubs)
     ]
     return await store.insert_matches(db, drafts, now)
+
+
+async def note_history(db: Db, pairs: Sequence[tuple[Signal, Signal]], now: datetime) -> None:
+    """L6: tell new reporters, and nobody else, that there is an archived signal."""
+    history = find_history(pairs)
+    if history:
+        noticed = await store.insert_history(db, history, now)
+        entries = [system_entry(Event.HISTORY_NOTICED, "history_notice", each) for each in noticed]
+        await audit.append(db, now, entries)
 
 
 def notices_for(made: Iterable[MadeMatch]) -> list[NewNotice]:
@@ -153,11 +164,12 @@ async def read_match(
     """One side of a match; AmbiguousSideError when both are the reader's own and none is named."""
     sides = await match_store.select_by_number(db, reader.organisation, number)
     named = [side for side in sides if signal in (None, side[1])]
-    if not named:
-        raise NotFoundError
     if len(named) > 1:
         raise AmbiguousSideError
-    return (await open_sides(db, named, reader, keys, now))[0]
+    shown = await open_sides(db, named, reader, keys, now)
+    if not shown:
+        raise NotFoundError
+    return shown[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,14 +201,19 @@ async def open_sides(
     db: Db, page: Sequence[SideKey], reader: Reader, keys: DataKeys, now: datetime
 ) -> list[OwnMatch]:
     """Show own sides, with the others' contact data where open (L5); each opening is logged."""
-    sides = await match_store.select_sides(db, page)
+    sides = await match_store.select_sides(db, page, local_date(now))
     opened = [side for side in sides if side.status is Status.OPEN]
-    contacts = await registry.select_contacts(db, {side.other_reporter for side in opened})
+    others = {side.other_reporter for side in opened if side.other_reporter is not None}
+    contacts = await registry.select_contacts(db, others)
     await audit.append(db, now, [opening_entry(side, reader) for side in opened])
-    return [
-        show(side, contacts[side.other_reporter] if side.status is Status.OPEN else None, keys)
-        for side in sides
-    ]
+    return [show(side, contact_of(side, contacts), keys) for side in sides]
+
+
+def contact_of(side: Side, contacts: Mapping[UUID, SealedContact]) -> SealedContact | None:
+    """Whom an open side may contact; nobody once the match has ended (L5)."""
+    if side.status is not Status.OPEN or side.other_reporter is None:
+        return None
+    return contacts[side.other_reporter]
 
 
 def show(side: Side, sealed: SealedContact | None, keys: DataKeys) -> OwnMatch:

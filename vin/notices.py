@@ -10,18 +10,20 @@ from notify import ledger
 from notify.attempts import DeliveryFinished, DeliveryStarted, Journal
 from notify.mail import Letter, MatchItem
 from schemas.database import Db
+from schemas.dates import local_date
 from vin import audit, match_store, registry
 from vin.audit import Entry, Event
 from vin.clock import Clock
 from vin.crypto.seal import DataKeys
-from vin.matches import OwnMatch, show
+from vin.matches import OwnMatch, contact_of, show
 
 
 class NoticeComposer:
     """Composes notices with the keys that open contact data."""
 
-    def __init__(self, keys: DataKeys) -> None:
+    def __init__(self, keys: DataKeys, clock: Clock) -> None:
         self._keys = keys
+        self._clock = clock
 
     async def recipient(self, db: Db, notice: UUID) -> str | None:
         """The address of the reporter whom the notice is for, as it is now."""
@@ -36,25 +38,19 @@ class NoticeComposer:
         """
         reporter = await ledger.select_reporter(db, notice)
         keys = await ledger.select_matches(db, notice)
-        sides = await match_store.select_sides(db, keys)
-        await match_store.share_signals(
-            db, {each for side in sides for each in (side.signal, side.other_signal)}
-        )
-        open_sides = [
-            side for side in await match_store.select_sides(db, keys) if side.status is Status.OPEN
-        ]
+        await match_store.share_legs(db, [match for match, _ in keys])
+        today = local_date(await self._clock.now(db))
+        sides = await match_store.select_sides(db, keys, today)
+        open_sides = [side for side in sides if side.status is Status.OPEN]
         if reporter is None or not open_sides:
             return None
         contacts = await registry.select_contacts(
-            db, {reporter, *(side.other_reporter for side in open_sides)}
+            db, {reporter, *(side.other_reporter for side in open_sides if side.other_reporter)}
         )
         return Letter(
             recipient=contacts[reporter].open(self._keys).email,
             language=contacts[reporter].language,
-            items=[
-                item(show(side, contacts.get(side.other_reporter), self._keys))
-                for side in open_sides
-            ],
+            items=[item(show(side, contact_of(side, contacts), self._keys)) for side in open_sides],
         )
 
 

@@ -6,6 +6,7 @@ import getpass
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from uuid import UUID
 
 import asyncpg
 
@@ -14,10 +15,10 @@ from matching.number import parse
 from notify import ledger
 from schemas.database import Db
 from schemas.dates import LOCAL
-from vin import audit, story
+from vin import audit, retention, story
 from vin.audit import Entry, Event
 from vin.clock import Clock
-from vin.errors import StartError
+from vin.errors import NotFoundError, StartError
 from vin.settings import OperatorSettings
 
 CHANNELS = ("mail",)
@@ -48,6 +49,13 @@ def add_commands(
         command = deliveries.add_parser(name, help=text)
         command.add_argument("channel", choices=CHANNELS)
         command.set_defaults(run=running(work, settings))
+
+    ends = commands.add_parser("signals", help="end what no feed and no reporter ends")
+    end = ends.add_subparsers(required=True).add_parser("end", help="destroy a signal, for good")
+    end.add_argument("signal", type=UUID, metavar="ID")
+    end.add_argument("--ground", required=True, choices=("erased", "objected", "deceased"))
+    end.add_argument("--purpose", required=True)
+    end.set_defaults(run=running(end_signal, settings))
 
 
 def running(work: Work, settings: Settings) -> Callable[[argparse.Namespace], None]:
@@ -103,6 +111,21 @@ async def pause(db: Db, options: argparse.Namespace, now: datetime) -> None:
 async def resume(db: Db, options: argparse.Namespace, now: datetime) -> None:
     await ledger.resume(db, options.channel)
     await audit.append(db, now, [channel_entry(Event.CHANNEL_RESUMED, options.channel)])
+
+
+async def end_signal(db: Db, options: argparse.Namespace, now: datetime) -> None:
+    order = retention.Ending(
+        signal=options.signal,
+        ground=options.ground,
+        purpose=options.purpose,
+        operator=getpass.getuser(),
+    )
+    try:
+        ended = await retention.end_by_operator(db, order, now)
+    except NotFoundError as error:
+        message = "There is no such signal."
+        raise StartError(message) from error
+    say(f"Destroyed {ended} signal{'s' if ended > 1 else ''}.")
 
 
 def channel_entry(event: Event, channel: str) -> Entry:

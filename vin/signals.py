@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from matching.model import Role
 from schemas.database import Db
-from schemas.dates import DESTROY_YEARS, LIVE_YEARS, local_date, years_after
+from schemas.dates import ARCHIVE_YEARS, DESTROY_YEARS, LIVE_YEARS, local_date, years_after
 from vin import audit, registry, store
 from vin.audit import Entry, Event
 from vin.crypto.pseudonym import IndexKeys, Token
@@ -63,6 +63,7 @@ class OwnSignal:
     registered_at: datetime
     remove_on: date
     processed_at: datetime | None
+    history_notice_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,16 +110,20 @@ async def register_batch(
     await audit.append(db, now, entries(paid, reporters, outcomes))
     refused = [key for key, outcome in outcomes.items() if isinstance(outcome, VinError)]
     await store.release_keys(db, refused)
-    return await answers(db, batch, outcomes, secrets.contact)
+    return await answers(db, batch, outcomes, secrets.contact, now)
 
 
 async def answers(
-    db: Db, batch: Sequence[Registration], outcomes: Mapping[UUID, Outcome], contact: DataKeys
+    db: Db,
+    batch: Sequence[Registration],
+    outcomes: Mapping[UUID, Outcome],
+    contact: DataKeys,
+    now: datetime,
 ) -> list[Registered | VinError]:
     """Each request's answer: its error, or the signal that it led to as it is now."""
     ends = [follow(outcomes, each.signal) for each in batch]
     led = {end.signal for end in ends if isinstance(end, Led)}
-    signals = await open_signals(db, led, contact)
+    signals = await open_signals(db, led, contact, now)
     return [
         end
         if isinstance(end, VinError)
@@ -316,9 +321,11 @@ def entries(
     return lines
 
 
-async def open_signals(db: Db, ids: Collection[UUID], contact: DataKeys) -> dict[UUID, OwnSignal]:
+async def open_signals(
+    db: Db, ids: Collection[UUID], contact: DataKeys, now: datetime
+) -> dict[UUID, OwnSignal]:
     """Signals as their own sides see them, in the order asked for; gone ones are absent."""
-    rows = await store.select_signals(db, ids)
+    rows = await store.select_signals(db, ids, local_date(now))
     names = await registry.select_reporter_ids(db, {row.reporter for row in rows.values()})
     return {
         each: own_signal(rows[each], names[rows[each].reporter], contact)
@@ -327,11 +334,16 @@ async def open_signals(db: Db, ids: Collection[UUID], contact: DataKeys) -> dict
     }
 
 
-async def read_signal(db: Db, signal: UUID, organisation: UUID, contact: DataKeys) -> OwnSignal:
+async def read_signal(
+    db: Db, signal: UUID, organisation: UUID, contact: DataKeys, now: datetime
+) -> OwnSignal:
     """One of the organisation's own signals (D4)."""
     if await store.select_organisation(db, signal) != organisation:
         raise NotFoundError
-    return (await open_signals(db, [signal], contact))[signal]
+    found = await open_signals(db, [signal], contact, now)
+    if signal not in found:
+        raise NotFoundError
+    return found[signal]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -344,7 +356,9 @@ class Wanted:
     limit: int
 
 
-async def list_signals(db: Db, wanted: Wanted, contact: DataKeys) -> tuple[list[OwnSignal], bool]:
+async def list_signals(
+    db: Db, wanted: Wanted, contact: DataKeys, now: datetime
+) -> tuple[list[OwnSignal], bool]:
     """The next signals in order of registration, and whether more follow.
 
     An unknown reporter has none.
@@ -355,7 +369,7 @@ async def list_signals(db: Db, wanted: Wanted, contact: DataKeys) -> tuple[list[
         if reporter is None:
             return [], False
     ids = await store.select_page(db, wanted.organisation, reporter, wanted.after, wanted.limit + 1)
-    signals = await open_signals(db, ids[: wanted.limit], contact)
+    signals = await open_signals(db, ids[: wanted.limit], contact, now)
     return list(signals.values()), len(ids) > wanted.limit
 
 
@@ -370,6 +384,7 @@ def own_signal(row: SignalRow, reporter_id: str, contact: DataKeys) -> OwnSignal
         registered_at=row.registered_at,
         remove_on=row.remove_on,
         processed_at=row.processed_at,
+        history_notice_id=row.history_notice_id,
     )
 
 
@@ -386,7 +401,7 @@ class Withdrawal:
 
 async def withdraw(db: Db, request: Withdrawal, now: datetime) -> None:
     """End a signal and its matches in one commit (L5, L7); once is as good as twice."""
-    locked = await store.lock_signal(db, request.signal, request.organisation)
+    locked = await store.lock_signal(db, request.signal, request.organisation, local_date(now))
     if locked is None:
         raise NotFoundError
     status, ground = locked
@@ -394,9 +409,14 @@ async def withdraw(db: Db, request: Withdrawal, now: datetime) -> None:
         if ground != request.ground:
             raise SignalEndedError
         return
-    await store.end_signal(db, request.signal, request.ground, now)
-    status = "void" if request.ground == "unjustified" else "closed"
-    numbers = await store.end_matches(db, request.signal, status)
+    if request.ground == "unjustified":
+        await store.end_signal(db, request.signal, request.ground, now, None)
+        await store.delete_tokens(db, request.signal)  # L3: never found again
+        numbers = await store.end_matches(db, request.signal, "void")
+    else:
+        archive_until = years_after(local_date(now), ARCHIVE_YEARS)
+        await store.end_signal(db, request.signal, request.ground, now, archive_until)
+        numbers = await store.end_matches(db, request.signal, "closed")
     entry = Entry(
         event=Event.SIGNAL_WITHDRAWN,
         actor_kind="client",

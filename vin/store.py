@@ -46,6 +46,7 @@ class SignalRow:
     remove_on: date
     reference: Sealed
     processed_at: datetime | None
+    history_notice_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,19 +252,27 @@ async def enqueue(db: Db, signals: Sequence[UUID]) -> None:
     )
 
 
-async def select_signals(db: Db, ids: Collection[UUID]) -> dict[UUID, SignalRow]:
-    """Signals as they are now; those that are gone are absent."""
+async def select_signals(db: Db, ids: Collection[UUID], today: date) -> dict[UUID, SignalRow]:
+    """Signals as they are today; those that are gone are absent.
+
+    Dates decide, however far the sweeper is (L1, L4).
+    """
     rows = await db.fetch(
         """
         -- store.select_signals
-        SELECT signal.id, signal.organisation_id, signal.reporter_id, signal.status,
+        SELECT signal.id, signal.organisation_id, signal.reporter_id,
+               CASE WHEN signal.remove_on <= $2 THEN 'ended' ELSE signal.status END AS status,
                signal.registered_at, signal.remove_on,
-               signal.reference_epoch, signal.reference, processed.processed_at
+               signal.reference_epoch, signal.reference,
+               processed.processed_at, history_notice.id AS history_notice_id
           FROM matching.signal
           LEFT JOIN matching.processed ON processed.signal_id = signal.id
+          LEFT JOIN matching.history_notice ON history_notice.signal_id = signal.id
          WHERE signal.id = ANY($1)
+           AND signal.destroy_by > $2
         """,
         list(ids),
+        today,
     )
     return {
         row["id"]: SignalRow(
@@ -275,6 +284,7 @@ async def select_signals(db: Db, ids: Collection[UUID]) -> dict[UUID, SignalRow]
             remove_on=row["remove_on"],
             reference=Sealed(row["reference_epoch"], row["reference"]),
             processed_at=row["processed_at"],
+            history_notice_id=row["history_notice_id"],
         )
         for row in rows
     }
@@ -321,40 +331,59 @@ async def select_page(
     return [row["id"] for row in rows]
 
 
-async def lock_signal(db: Db, signal: UUID, organisation: UUID) -> tuple[str, str | None] | None:
-    """Keep everyone else off an organisation's signal; its status and ground, or None."""
+async def lock_signal(
+    db: Db, signal: UUID, organisation: UUID, today: date
+) -> tuple[str, str | None] | None:
+    """Keep everyone else off an organisation's signal; its status today and ground, or None."""
     row = await db.fetchrow(
         """
         -- store.lock_signal
-        SELECT status, ground
+        SELECT CASE WHEN remove_on <= $3 THEN 'ended' ELSE status END AS status, ground
           FROM matching.signal
          WHERE id = $1
            AND organisation_id = $2
+           AND destroy_by > $3
            FOR UPDATE
         """,
         signal,
         organisation,
+        today,
     )
     return (row["status"], row["ground"]) if row else None
 
 
-async def end_signal(db: Db, signal: UUID, ground: str, at: datetime) -> None:
+async def end_signal(
+    db: Db, signal: UUID, ground: str, at: datetime, archive_until: date | None
+) -> None:
     """End a locked signal; its reporter may register the child anew."""
     await db.execute(
         """
         -- store.end_signal
         UPDATE matching.signal
-           SET status = 'ended', ended_at = $3, ground = $2
+           SET status = 'ended', ended_at = $3, ground = $2, archive_until = $4
          WHERE id = $1
         """,
         signal,
         ground,
         at,
+        archive_until,
     )
     await db.execute(
         """
         -- store.release_child
         DELETE FROM matching.live_child
+         WHERE signal_id = $1
+        """,
+        signal,
+    )
+
+
+async def delete_tokens(db: Db, signal: UUID) -> None:
+    """Delete the tokens of a signal that must never match or be found again (L3)."""
+    await db.execute(
+        """
+        -- store.delete_tokens
+        DELETE FROM matching.token
          WHERE signal_id = $1
         """,
         signal,

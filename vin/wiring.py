@@ -50,6 +50,7 @@ from vin.settings import (
     SmtpTls,
     WorkerSettings,
 )
+from vin.sweeper import run_sweeper
 from vin.signals import Registration, Secrets, register_batch
 from vin.web.bearer import Bearer
 from vin.web.openapi import with_document
@@ -101,7 +102,7 @@ async def run_worker_process(settings: WorkerSettings) -> None:
         office = Office(
             pool=pool,
             queue=Queue(redis),
-            composer=NoticeComposer(await load_data_keys(pool, settings.keys)),
+            composer=NoticeComposer(await load_data_keys(pool, settings.keys), clock),
             journal=journal,
             route=mail.Route(
                 host=settings.smtp.host,
@@ -114,6 +115,7 @@ async def run_worker_process(settings: WorkerSettings) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(run_bell(bell, stop))
             group.create_task(run_matcher(pool, clock, bell, stop))
+            group.create_task(run_sweeper(pool, clock, stop))
             group.create_task(run_relay(pool, office.queue, bell, journal, stop))
             group.create_task(run_worker(office, stop))
 

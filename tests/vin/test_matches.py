@@ -314,7 +314,7 @@ async def test_l5_a_withdrawal_takes_the_contact_data_from_both_sides(
 ) -> None:
     signal, _ = await register(db, *(registration(each, 1) for each in reporters[:2]))
     await match_all(db)
-    composer = NoticeComposer(SECRETS.contact)
+    composer = NoticeComposer(SECRETS.contact, Clock())
     notices = [row["id"] for row in await db.fetch("SELECT id FROM notify.notice")]
     withdrawal = Withdrawal(
         organisation=reporters[0].organisation,
@@ -367,7 +367,7 @@ async def test_a_letter_names_exactly_the_counterparts(db: Db, reporters: list[S
     files = {each.id: f"D-{number}" for number, each in enumerate(reporters)}
     await register(db, *(registration(each, 1, reference=files[each.id]) for each in reporters))
     await match_all(db)
-    composer = NoticeComposer(SECRETS.contact)
+    composer = NoticeComposer(SECRETS.contact, Clock())
 
     for row in await db.fetch("SELECT id, reporter_id FROM notify.notice"):
         me = next(each for each in reporters if each.id == row["reporter_id"])

@@ -309,7 +309,7 @@ async def test_l2_a_withdrawn_signal_ends_and_its_reporter_may_register_anew(
         await withdraw(db, request, NOW)
     anew = await one(db, registration(reporters[0], 1))
 
-    ended = await read_signal(db, first.signal.id, reporters[0].organisation, SECRETS.contact)
+    ended = await read_signal(db, first.signal.id, reporters[0].organisation, SECRETS.contact, NOW)
     assert ended.status == "ended"
     assert anew.created
     with pytest.raises(SignalEndedError):
@@ -322,7 +322,7 @@ async def test_d4_another_organisations_signal_is_not_there(
     first = await one(db, registration(reporters[0], 1))
 
     with pytest.raises(NotFoundError):
-        await read_signal(db, first.signal.id, reporters[1].organisation, SECRETS.contact)
+        await read_signal(db, first.signal.id, reporters[1].organisation, SECRETS.contact, NOW)
     with pytest.raises(NotFoundError):
         await withdraw(db, withdrawal(first.signal.id, reporters[1]), NOW)
 
@@ -346,7 +346,7 @@ async def test_d4_a_list_holds_own_signals_once_each_in_order(
                 after=after,
                 limit=2,
             )
-            items, more = await list_signals(db, wanted, SECRETS.contact)
+            items, more = await list_signals(db, wanted, SECRETS.contact, NOW)
             found += [item.id for item in items]
             after = (items[-1].registered_at, items[-1].id) if items else after
         return found

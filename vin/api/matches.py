@@ -11,6 +11,7 @@ from schemas.problem import Problem
 from vin import matches
 from vin.api.context import CONTEXT
 from vin.api.wire import ContactOut, MatchList, MatchOut, MatchQuery, MatchSideQuery, Outcomes
+from vin.contacts import Contact
 from vin.errors import NotFoundError
 from vin.matches import OwnMatch, Reader, Wanted
 from vin.web.body import reply
@@ -74,17 +75,6 @@ def reader_of(request: web.Request) -> Reader:
 
 
 def match_out(match: OwnMatch) -> MatchOut:
-    contact = None
-    if match.other is not None:
-        person, organisation = match.other
-        contact = ContactOut(
-            name=person.name,
-            function=person.function,
-            organisation=organisation,
-            email=person.email,
-            phone=person.phone,
-            reachable=person.reachable,
-        )
     return MatchOut(
         number=match.number,
         kind=match.kind,
@@ -92,8 +82,19 @@ def match_out(match: OwnMatch) -> MatchOut:
         reference=match.reference,
         matched_at=match.matched_at,
         status=match.status,
-        contact=contact,
+        contact=contact_out(*match.other) if match.other else None,
         outcomes=Outcomes(),
+    )
+
+
+def contact_out(person: Contact, organisation: str) -> ContactOut:
+    return ContactOut(
+        name=person.name,
+        function=person.function,
+        organisation=organisation,
+        email=person.email,
+        phone=person.phone,
+        reachable=person.reachable,
     )
 
 

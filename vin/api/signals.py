@@ -148,7 +148,11 @@ async def read_back(request: web.Request, signal: UUID) -> SignalRead:
     context = request.app[CONTEXT]
     async with context.pool.acquire() as db:
         found = await signals.read_signal(
-            db, signal, request[CALLER].organisation_id, context.secrets.contact
+            db,
+            signal,
+            request[CALLER].organisation_id,
+            context.secrets.contact,
+            await context.clock.now(db),
         )
     return SignalRead.model_validate(found)
 
@@ -165,7 +169,9 @@ async def list_signals(request: web.Request) -> web.Response:
         limit=query.limit,
     )
     async with context.pool.acquire() as db:
-        found, more = await signals.list_signals(db, wanted, context.secrets.contact)
+        found, more = await signals.list_signals(
+            db, wanted, context.secrets.contact, await context.clock.now(db)
+        )
     cursor = cursor_text(Position(found[-1].registered_at, (found[-1].id,))) if more else None
     items = [SignalRead.model_validate(each) for each in found]
     return reply(SignalList(items=items, next_cursor=cursor))

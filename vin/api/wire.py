@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
 from matching.model import Kind, Status
+from vin.fields import Line
 from vin.web.query import CursorOf, Page, Position
 from vin.web.wire import (
     Domain,
@@ -87,9 +88,10 @@ class SignalOut(Wire):
 
 
 class SignalRead(SignalOut):
-    """A signal read back, with when the matcher was done with it."""
+    """A signal read back, with when the matcher was done with it and what history there is."""
 
     processed_at: Instant | None
+    history_notice_id: Annotated[UUID | None, Field(exclude_if=lambda value: value is None)] = None
 
 
 class SignalQuery(Page):
@@ -168,3 +170,17 @@ class MatchList(Wire):
 
     items: list[MatchOut]
     next_cursor: str | None
+
+
+class OpeningIn(Wire):
+    """Why the history of a child is opened (L6)."""
+
+    purpose: Line
+
+
+class HistoryOut(Wire):
+    """The reporters of archived signals, shown once."""
+
+    id: UUID
+    opened_at: Instant
+    contacts: list[ContactOut]

@@ -13,6 +13,7 @@ from pydantic import Field
 from schemas.problem import Problem
 from vin.errors import (
     AmbiguousSideError,
+    HistoryOpenedError,
     IdempotencyConflictError,
     InsufficientScopeError,
     InvalidBodyError,
@@ -49,6 +50,7 @@ MAX_FAULTS = 1000
 # The only place that knows both sides. The nearest ancestor decides.
 PROBLEMS: dict[type[Exception], Problem] = {
     AmbiguousSideError: Problem.AMBIGUOUS_SIDE,
+    HistoryOpenedError: Problem.HISTORY_OPENED,
     IdempotencyConflictError: Problem.IDEMPOTENCY_CONFLICT,
     InsufficientScopeError: Problem.INSUFFICIENT_SCOPE,
     InvalidBodyError: Problem.INVALID_INPUT,

@@ -1,0 +1,50 @@
+"""Loop: ends and destroys what is due, in any number of processes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from notify.errors import OUTAGE
+from schemas.database import Db
+from vin import retention
+from vin.clock import Clock
+
+if TYPE_CHECKING:
+    from asyncpg import Pool, Record
+
+IDLE_SECONDS = 5.0
+
+Step = Callable[[Db, datetime], Awaitable[int]]
+
+# Destroying beats archiving (L4).
+STEPS: tuple[Step, ...] = (retention.destroy_batch, retention.expire_batch)
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+async def run_sweeper(pool: "Pool[Record]", clock: Clock, stop: asyncio.Event) -> None:
+    """Sweep until `stop` is set; an outage is waited out, a bug ends the process."""
+    while not stop.is_set():
+        try:
+            done = await sweep_turn(pool, clock)
+        except OUTAGE as error:
+            log.warning("sweeper paused", reason=type(error).__name__)
+            done = 0
+        if not done:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), IDLE_SECONDS)
+
+
+async def sweep_turn(pool: "Pool[Record]", clock: Clock, steps: tuple[Step, ...] = STEPS) -> int:
+    """One batch of each kind, each in a transaction of its own. How many signals."""
+    done = 0
+    async with pool.acquire() as db:
+        for step in steps:
+            async with db.transaction():
+                done += await step(db, await clock.now(db))
+        await retention.forget_old(db, await clock.now(db))
+    return done
