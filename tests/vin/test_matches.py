@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -16,32 +15,21 @@ from matching import store as matching_store
 from matching.model import SignalId, Status
 from schemas.database import Db
 from tests.oracle import Fact, expected
+from tests.steps import NOW, end, match_all, reader, register, sides_of
 from tests.world import SECRETS, Somebody, make_region, make_reporter, make_reporters, registration
 from vin.clock import Clock
 from vin.errors import AmbiguousSideError, NotFoundError
-from vin.matches import OwnMatch, Reader, Wanted, list_matches, match_batch, read_match
+from vin.matches import read_match
 from vin.notices import NoticeComposer
-from vin.signals import Registered, Registration, Withdrawal, register_batch, withdraw
+from vin.signals import Registration
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record
 
-NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
-FIRST = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0), UUID(int=0))
 
-
-async def register(db: Db, *batch: Registration) -> list[UUID]:
-    now = await Clock().now(db)
-    async with db.transaction():
-        answers = await register_batch(db, batch, SECRETS, now)
-    return [answer.signal.id for answer in answers if isinstance(answer, Registered)]
-
-
-async def match_all(db: Db, limit: int = 10) -> None:
-    done = 1
-    while done:
-        async with db.transaction():
-            done = await match_batch(db, limit, NOW)
+async def arrive(db: Db, *batch: Registration) -> list[UUID]:
+    """Register at the database's own time, which tells the order."""
+    return await register(db, *batch, now=await Clock().now(db))
 
 
 async def found(db: Db) -> dict[frozenset[UUID], str]:
@@ -111,7 +99,7 @@ class Course:
 
     async def register(self, db: Db, fact: Fact) -> None:
         """Register a fact; one that returns a live signal adds nothing."""
-        (signal,) = await register(db, request(fact, len(self.facts), self.reporters))
+        (signal,) = await arrive(db, request(fact, len(self.facts), self.reporters))
         if signal not in self.places:
             self.places[signal] = len(self.facts)
             self.facts.append(fact)
@@ -183,7 +171,7 @@ async def test_m9_a_third_reporter_gets_one_notice_and_the_others_one_each_on_hi
     db: Db, reporters: list[Somebody]
 ) -> None:
     for reporter in reporters[:3]:
-        await register(db, registration(reporter, 1))
+        await arrive(db, registration(reporter, 1))
         await match_all(db)
 
     rows = await db.fetch(
@@ -205,7 +193,7 @@ async def test_m9_a_third_reporter_gets_one_notice_and_the_others_one_each_on_hi
 async def test_m9_when_several_register_at_once_each_gets_one_notice(
     db: Db, reporters: list[Somebody]
 ) -> None:
-    await register(db, *(registration(reporter, 1) for reporter in reporters))
+    await arrive(db, *(registration(reporter, 1) for reporter in reporters))
     await match_all(db, limit=100)
 
     assert await db.fetchval("SELECT count(*) FROM notify.notice") == 4
@@ -229,7 +217,7 @@ async def test_m10_many_matchers_on_overlapping_families_miss_and_double_nothing
     async def register_some(part: Sequence[Registration]) -> None:
         async with pool.acquire() as own:
             for each in part:
-                await register(own, each)
+                await arrive(own, each)
 
     async def match_some() -> None:
         async with pool.acquire() as own:
@@ -250,7 +238,7 @@ async def test_m10_many_matchers_on_overlapping_families_miss_and_double_nothing
 async def test_m5_a_hub_neither_floods_nor_stalls_and_is_on_record(db: Db) -> None:
     await make_region(db, hub_limit=12)
     for child, reporter in enumerate(await make_reporters(db, 40)):
-        await register(db, registration(reporter, child, parents=[1]))
+        await arrive(db, registration(reporter, child, parents=[1]))
         await match_all(db)
 
     assert await db.fetchval("SELECT count(*) FROM matching.match") == 12 * 11 // 2
@@ -259,20 +247,10 @@ async def test_m5_a_hub_neither_floods_nor_stalls_and_is_on_record(db: Db) -> No
     assert await db.fetchval(recorded) == 1
 
 
-def reader(somebody: Somebody) -> Reader:
-    return Reader(organisation=somebody.organisation, client="client", request_id=uuid4())
-
-
-async def sides_of(db: Db, somebody: Somebody) -> list[OwnMatch]:
-    wanted = Wanted(reporter_id=None, after=FIRST, limit=50)
-    items, _ = await list_matches(db, wanted, reader(somebody), SECRETS.contact, NOW)
-    return items
-
-
 async def test_each_side_sees_the_others_contact_data_and_the_look_is_logged(
     db: Db, reporters: list[Somebody]
 ) -> None:
-    await register(db, *(registration(reporter, 1) for reporter in reporters[:2]))
+    await arrive(db, *(registration(reporter, 1) for reporter in reporters[:2]))
     await match_all(db)
 
     (one,) = await sides_of(db, reporters[0])
@@ -292,7 +270,7 @@ async def test_s1_who_meets_by_mother_and_who_by_father_stay_apart(
     db: Db, reporters: list[Somebody]
 ) -> None:
     a, b, c = reporters[:3]
-    await register(
+    await arrive(
         db,
         registration(a, 1, parents=[1]),
         registration(b, 2, parents=[1, 2]),
@@ -312,21 +290,14 @@ async def test_s1_who_meets_by_mother_and_who_by_father_stay_apart(
 async def test_l5_a_withdrawal_takes_the_contact_data_from_both_sides(
     db: Db, reporters: list[Somebody], ground: str, status: str
 ) -> None:
-    signal, _ = await register(db, *(registration(each, 1) for each in reporters[:2]))
+    signal, _ = await arrive(db, *(registration(each, 1) for each in reporters[:2]))
     await match_all(db)
     composer = NoticeComposer(SECRETS.contact, Clock())
     notices = [row["id"] for row in await db.fetch("SELECT id FROM notify.notice")]
-    withdrawal = Withdrawal(
-        organisation=reporters[0].organisation,
-        client="client",
-        request_id=uuid4(),
-        signal=signal,
-        ground=ground,
-    )
-
     async with db.transaction():
         assert all([await composer.compose(db, notice) for notice in notices])
-        await withdraw(db, withdrawal, NOW)
+
+    await end(db, signal, reporters[0], ground)
 
     for reporter in reporters[:2]:
         (side,) = await sides_of(db, reporter)
@@ -340,7 +311,7 @@ async def test_a_match_is_read_by_number_and_a_side_is_named_where_both_are_own(
     db: Db, reporters: list[Somebody]
 ) -> None:
     colleague = await make_reporter(db, 60, reporters[0].organisation)
-    first, _ = await register(db, registration(reporters[0], 1), registration(colleague, 1))
+    first, _ = await arrive(db, registration(reporters[0], 1), registration(colleague, 1))
     await match_all(db)
     number = (await sides_of(db, colleague))[0].number
 
@@ -357,7 +328,7 @@ async def test_a_match_is_read_by_number_and_a_side_is_named_where_both_are_own(
 async def test_the_matcher_marks_what_it_looked_at_also_without_a_match(
     db: Db, reporters: list[Somebody]
 ) -> None:
-    await register(db, registration(reporters[0], 1))
+    await arrive(db, registration(reporters[0], 1))
     await match_all(db)
 
     assert await db.fetchval("SELECT processed_at FROM matching.processed") == NOW
@@ -365,7 +336,7 @@ async def test_the_matcher_marks_what_it_looked_at_also_without_a_match(
 
 async def test_a_letter_names_exactly_the_counterparts(db: Db, reporters: list[Somebody]) -> None:
     files = {each.id: f"D-{number}" for number, each in enumerate(reporters)}
-    await register(db, *(registration(each, 1, reference=files[each.id]) for each in reporters))
+    await arrive(db, *(registration(each, 1, reference=files[each.id]) for each in reporters))
     await match_all(db)
     composer = NoticeComposer(SECRETS.contact, Clock())
 
