@@ -1,5 +1,6 @@
 """The nouns of matching: frozen, on tokens alone, and impossible to build wrong."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
@@ -42,18 +43,20 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What a region decides about matching."""
+    """What a region decides about matching; `excluded` are addresses that never match (M4)."""
 
     parent_rule: bool = True
     address_rule: bool = False
     hub_limit: int = 12
+    excluded: frozenset[Token] = field(default=frozenset(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
     """One reporter's statement that he is involved with one child.
 
-    `persons` are keyed hashes that tell one human being with two employers (M7).
+    `persons` are keyed hashes that tell one human being with two employers (M7). `added`
+    tells of keys that came later when they did (M11, M12).
     """
 
     id: SignalId
@@ -70,6 +73,7 @@ class Signal:
     weak: Token | None = field(repr=False)
     parents: frozenset[Token] = field(repr=False)
     address: Token | None = field(repr=False)
+    added: Mapping[Token, datetime] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.child is None and self.weak is None:
@@ -79,6 +83,10 @@ class Signal:
     def household(self) -> frozenset[Token]:
         """All household keys, whatever their role."""
         return self.parents if self.address is None else self.parents | {self.address}
+
+    def arrived_at(self, token: Token) -> datetime:
+        """When the signal got this key."""
+        return self.added.get(token, self.registered_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +107,27 @@ class MadeMatch:
     match: Match
 
 
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """M5: from which instant on a household token needs a second key, and when that was noticed."""
+
+    since: datetime
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What two signals are to each other by their keys, and since when both have these."""
+
+    kind: Kind
+    since: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A live signal that carries a household token, with the best key of its child."""
+    """A live signal that carries a household token since `arrived_at`, and its child's best key."""
 
     child: Token = field(repr=False)
-    registered_at: datetime
+    arrived_at: datetime
     remove_on: date
     destroy_by: date

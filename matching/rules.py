@@ -7,7 +7,7 @@ second key (M5).
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from matching.model import Kind, Match, Member, Policy, Signal, SignalId, Token
+from matching.model import Hub, Kind, Link, Match, Member, Policy, Signal, SignalId, Token
 from schemas.dates import ARCHIVE_YEARS, local_date, years_after
 
 Hubs = Mapping[Token, datetime]
@@ -26,22 +26,31 @@ def find_matches(pairs: Iterable[tuple[Signal, Signal]], policy: Policy, hubs: H
 
 def decide(a: Signal, b: Signal, policy: Policy, hubs: Hubs) -> Kind | None:
     """Tell what two signals are to each other, from these two alone (M2: never transitive)."""
-    if not may_match(a, b):
-        return None
-    family = share_household(a, b, policy, hubs)
+    link = find_link(a, b, policy, hubs)
+    return link.kind if link and may_match(a, b, link.since) else None
+
+
+def find_link(a: Signal, b: Signal, policy: Policy, hubs: Hubs) -> Link | None:
+    """What two signals are to each other by their keys alone."""
+    family = family_since(a, b, policy, hubs)
     if a.child is not None and b.child is not None:
         if a.child == b.child:
-            return Kind.CHILD  # M1
-        return Kind.HOUSEHOLD if family else None  # M2
+            return Link(Kind.CHILD, both_since(a, b, a.child))  # M1
+        return Link(Kind.HOUSEHOLD, family) if family else None  # M2
     # M6: without both numbers it may be the same child, a brother or a sister.
-    same_name = a.weak is not None and a.weak == b.weak
-    return Kind.POSSIBLE if same_name or family else None
+    name = both_since(a, b, a.weak) if a.weak is not None and a.weak == b.weak else None
+    since = min((at for at in (name, family) if at is not None), default=None)
+    return Link(Kind.POSSIBLE, since) if since else None
 
 
-def may_match(a: Signal, b: Signal) -> bool:
-    """Two people of two match units (M1, M7), both live when the later one registered (L4)."""
-    later = max(a.registered_at, b.registered_at)
-    return are_strangers(a, b) and is_live(a, later) and is_live(b, later)
+def both_since(a: Signal, b: Signal, token: Token) -> datetime:
+    """When the later of two signals that share a key got it."""
+    return max(a.arrived_at(token), b.arrived_at(token))
+
+
+def may_match(a: Signal, b: Signal, at: datetime) -> bool:
+    """Two people of two match units (M1, M7), both live when the link came about (L4)."""
+    return are_strangers(a, b) and is_live(a, at) and is_live(b, at)
 
 
 def are_strangers(a: Signal, b: Signal) -> bool:
@@ -75,13 +84,14 @@ def find_history(pairs: Iterable[tuple[Signal, Signal]]) -> dict[SignalId, set[S
 
 def is_history(new: Signal, old: Signal) -> bool:
     """The same child by number, registered earlier by somebody else, and archived since."""
+    if new.child is None or new.child != old.child:
+        return False
+    at = new.arrived_at(new.child)
     return (
-        new.child is not None
-        and new.child == old.child
-        and is_live(new, new.registered_at)
-        and old.registered_at < new.registered_at
+        is_live(new, at)
+        and old.registered_at < at
         and are_strangers(new, old)
-        and is_archived(old, new.registered_at)
+        and is_archived(old, at)
     )
 
 
@@ -93,12 +103,12 @@ def is_archived(signal: Signal, at: datetime) -> bool:
     return over and ends is not None and today < ends and today < signal.destroy_by
 
 
-def share_household(a: Signal, b: Signal, policy: Policy, hubs: Hubs) -> bool:
-    """One key in common suffices, unless it is a hub: then two (M2, M5)."""
-    later = max(a.registered_at, b.registered_at)
-    shared = keys_in_common(a, b, policy)
-    suffices_alone = any(token not in hubs or later < hubs[token] for token in shared)
-    return suffices_alone or len(shared) > 1
+def family_since(a: Signal, b: Signal, policy: Policy, hubs: Hubs) -> datetime | None:
+    """When two signals came to share a household: by one key, by two if it is a hub (M2, M5)."""
+    shared = {token: both_since(a, b, token) for token in keys_in_common(a, b, policy)}
+    alone = [at for token, at in shared.items() if token not in hubs or at < hubs[token]]
+    together = sorted(shared.values())[1:2]
+    return min(alone + together, default=None)
 
 
 def keys_in_common(a: Signal, b: Signal, policy: Policy) -> frozenset[Token]:
@@ -107,19 +117,29 @@ def keys_in_common(a: Signal, b: Signal, policy: Policy) -> frozenset[Token]:
     if policy.parent_rule:
         shared |= a.parents & b.parents
     if policy.address_rule and a.address is not None and a.address == b.address:
-        shared |= {a.address}
+        shared |= {a.address} - policy.excluded
     return shared
 
 
-def hub_since(members: Iterable[Member], limit: int) -> datetime | None:
-    """M5: the instant at which a household token came to more than `limit` live children, if it did.
+def standing_hubs(a: Signal, b: Signal, hubs: Mapping[Token, Hub], matched_at: datetime) -> Hubs:
+    """The hubs that weigh on a match that exists: none that it was made by and that came after."""
+    shared = a.household & b.household & hubs.keys()
+    return {
+        token: hubs[token].since
+        for token in shared
+        if not both_since(a, b, token) <= matched_at < hubs[token].recorded_at
+    }
 
-    It depends on when signals registered, not on when a matcher looked.
+
+def hub_since(members: Iterable[Member], limit: int) -> datetime | None:
+    """M5: when a household token came to more than `limit` live children, if it did.
+
+    It depends on when signals got the token, not on when a matcher looked.
     """
     arrived: list[Member] = []
-    for member in sorted(members, key=lambda each: each.registered_at):
+    for member in sorted(members, key=lambda each: each.arrived_at):
         arrived.append(member)
-        live = (each for each in arrived if within_dates(each, member.registered_at))
+        live = (each for each in arrived if within_dates(each, member.arrived_at))
         if len({each.child for each in live}) > limit:
-            return member.registered_at
+            return member.arrived_at
     return None

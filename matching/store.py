@@ -5,11 +5,11 @@ one commit, and commits on the primary become visible in one order. Take two ove
 signals X and Y, X visible before Y. Y's queue row is visible only together with Y. The
 look-up of Y's partners is a statement of its own after the claim, so its snapshot is
 younger than the claim, which saw Y: hence it sees X. The queue row disappears only in
-the commit that writes Y's matches; a crash brings it back. One row per pair and inserts
-in one order make a double discovery harmless. It holds under READ COMMITTED on the
-primary, with any number of matchers; it would not hold with a look-up before the
-registering commit, with one whose snapshot is older than the claim (an earlier statement,
-or the same one once the claim waits for a lock), or along a sequence.
+the commit that writes Y's matches, or that queues Y again; a crash brings it back. One
+row per pair and inserts in one order make a double discovery harmless. It holds under
+READ COMMITTED on the primary, with any number of matchers; it would not hold with a
+look-up before the registering commit, with one whose snapshot is older than the claim (an
+earlier statement, or the same one once the claim waits for a lock), or along a sequence.
 """
 
 from collections import defaultdict
@@ -18,16 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from matching.model import (
-    MadeMatch,
-    Member,
-    Policy,
-    ReporterId,
-    Role,
-    Signal,
-    SignalId,
-    Token,
-)
+from matching.model import MadeMatch, Policy, ReporterId, Role, Signal, SignalId, Token
 from schemas.database import Db
 
 if TYPE_CHECKING:
@@ -57,104 +48,27 @@ async def claim_queued(db: Db, limit: int) -> list[SignalId]:
     return sorted({SignalId(row["signal_id"]) for row in rows})
 
 
-async def select_crowded(
-    db: Db, signals: Sequence[SignalId], limit: int
-) -> dict[Token, list[Member]]:
-    """Household tokens of these signals that may have outgrown the limit, with who carries them.
-
-    Tokens that are hubs already are left out.
-    """
-    rows = await db.fetch(
-        """
-        -- matching.select_crowded
-        WITH crowded AS MATERIALIZED (
-             SELECT DISTINCT mine.token
-               FROM matching.token AS mine
-              WHERE mine.signal_id = ANY($1)
-                AND mine.role IN ('parent', 'address')
-                AND NOT EXISTS (SELECT FROM matching.hub WHERE hub.token = mine.token)
-                AND (SELECT count(*)
-                       FROM (SELECT FROM matching.token AS other
-                              WHERE other.token = mine.token LIMIT $2 + 1) AS first) > $2)
-        SELECT crowded.token, best.token AS child,
-               signal.registered_at, signal.remove_on, signal.destroy_by
-          FROM crowded
-          JOIN matching.token AS carried ON carried.token = crowded.token
-          JOIN matching.signal ON signal.id = carried.signal_id AND signal.status = 'live'
-          JOIN LATERAL (
-               SELECT token
-                 FROM matching.token
-                WHERE signal_id = signal.id AND role IN ('child', 'weak')
-                ORDER BY role
-                LIMIT 1) AS best ON true
-        """,
-        signals,
-        limit,
-    )
-    members = defaultdict(list)
-    for row in rows:
-        members[Token(row["token"])].append(
-            Member(
-                child=Token(row["child"]),
-                registered_at=row["registered_at"],
-                remove_on=row["remove_on"],
-                destroy_by=row["destroy_by"],
-            )
-        )
-    return members
-
-
-async def insert_hubs(db: Db, hubs: Mapping[Token, datetime], at: datetime) -> int:
-    """Record hubs; the first record of a token stands. Returns how many are new."""
-    tokens = sorted(hubs)
-    rows = await db.fetch(
-        """
-        -- matching.insert_hubs
-        INSERT INTO matching.hub (token, since, recorded_at)
-        SELECT token, since, $3
-          FROM unnest($1::uuid[], $2::timestamptz[]) AS new (token, since)
-         ORDER BY token
-            ON CONFLICT DO NOTHING
-        RETURNING token
-        """,
-        tokens,
-        [hubs[token] for token in tokens],
-        at,
-    )
-    return len(rows)
-
-
-async def select_hubs(db: Db, tokens: Iterable[Token]) -> dict[Token, datetime]:
-    """Which of these tokens are hubs, and since when."""
-    rows = await db.fetch(
-        """
-        -- matching.select_hubs
-        SELECT token, since
-          FROM matching.hub
-         WHERE token = ANY($1)
-        """,
-        list(tokens),
-    )
-    return {Token(row["token"]): row["since"] for row in rows}
-
-
 async def select_candidates(db: Db, claimed: Sequence[SignalId]) -> list[tuple[SignalId, SignalId]]:
     """Pairs of a claimed signal and another that could match: perhaps too many, never too few.
 
     A hub's members are not walked, or a shelter would cost n^2 pairs (M5): of them come
-    only those from before it was one, and those that share a second hub.
+    only those from before it was one, and those that share a second hub. Nor are those of an
+    excluded address (M4).
     """
     rows = await db.fetch(
         """
         -- matching.select_candidates
         WITH mine AS MATERIALIZED (
              SELECT token.signal_id, token.token, hub.since,
-                    signal.registered_at < hub.since AS early,
+                    coalesce(token.added_at, signal.registered_at) < hub.since AS early,
                     count(hub.token) OVER (PARTITION BY token.signal_id) AS hubs
                FROM matching.token
                JOIN matching.signal ON signal.id = token.signal_id
-               LEFT JOIN matching.hub ON hub.token = token.token
-              WHERE token.signal_id = ANY($1))
+               LEFT JOIN matching.hub ON hub.token = token.token AND hub.released_at IS NULL
+              WHERE token.signal_id = ANY($1)
+                AND NOT EXISTS (
+                    SELECT FROM matching.excluded_address
+                     WHERE excluded_address.token = token.token))
         SELECT mine.signal_id AS claimed, other.signal_id AS partner
           FROM mine
           JOIN matching.token AS other ON other.token = mine.token
@@ -166,7 +80,7 @@ async def select_candidates(db: Db, claimed: Sequence[SignalId]) -> list[tuple[S
           JOIN matching.token AS other ON other.token = mine.token
           JOIN matching.signal ON signal.id = other.signal_id
          WHERE mine.early
-           AND signal.registered_at < mine.since
+           AND coalesce(other.added_at, signal.registered_at) < mine.since
            AND other.signal_id <> mine.signal_id
          UNION
         (SELECT mine.signal_id, other.signal_id
@@ -201,6 +115,27 @@ async def lock_signals(db: Db, ids: Iterable[SignalId]) -> dict[SignalId, Signal
         """,
         list(ids),
     )
+    return await with_tokens(db, rows)
+
+
+async def read_signals(db: Db, ids: Iterable[SignalId]) -> dict[SignalId, Signal]:
+    """Read signals as they are now, without keeping anyone from them."""
+    rows = await db.fetch(
+        """
+        -- matching.read_signals
+        SELECT id, organisation_id, reporter_id, match_unit_id, status = 'live' AS live,
+               registered_at, remove_on, destroy_by, archive_until
+          FROM matching.signal
+         WHERE id = ANY($1)
+           AND (status = 'live' OR archive_until IS NOT NULL)
+        """,
+        list(ids),
+    )
+    return await with_tokens(db, rows)
+
+
+async def with_tokens(db: Db, rows: "Sequence[Record]") -> dict[SignalId, Signal]:
+    """Make signals of their rows, with their tokens and their reporters' person keys."""
     tokens = await select_tokens(db, [row["id"] for row in rows])
     persons = await select_persons(db, {row["reporter_id"] for row in rows})
     return {
@@ -209,23 +144,20 @@ async def lock_signals(db: Db, ids: Iterable[SignalId]) -> dict[SignalId, Signal
     }
 
 
-async def select_tokens(
-    db: Db, signals: Sequence[SignalId]
-) -> dict[SignalId, dict[Role, frozenset[Token]]]:
-    """The tokens of signals, by role."""
+async def select_tokens(db: Db, signals: Sequence[SignalId]) -> dict[SignalId, list["Record"]]:
+    """The tokens of signals with their roles, and of those that came later when they did."""
     rows = await db.fetch(
         """
         -- matching.select_tokens
-        SELECT signal_id, role, array_agg(token) AS tokens
+        SELECT signal_id, role, token, added_at
           FROM matching.token
          WHERE signal_id = ANY($1)
-         GROUP BY signal_id, role
         """,
         signals,
     )
-    tokens: dict[SignalId, dict[Role, frozenset[Token]]] = defaultdict(dict)
+    tokens: dict[SignalId, list[Record]] = defaultdict(list)
     for row in rows:
-        tokens[row["signal_id"]][Role(row["role"])] = frozenset(row["tokens"])
+        tokens[row["signal_id"]].append(row)
     return tokens
 
 
@@ -243,10 +175,11 @@ async def select_persons(db: Db, reporters: Iterable[UUID]) -> dict[ReporterId, 
     return {row["reporter_id"]: frozenset(row["keys"]) for row in rows}
 
 
-def signal_of(
-    row: "Record", tokens: Mapping[Role, frozenset[Token]], persons: frozenset[UUID]
-) -> Signal:
+def signal_of(row: "Record", tokens: "Sequence[Record]", persons: frozenset[UUID]) -> Signal:
     """Build the noun from its rows."""
+    carried: dict[str, list[Token]] = defaultdict(list)
+    for each in tokens:
+        carried[each["role"]].append(each["token"])
     return Signal(
         id=row["id"],
         organisation=row["organisation_id"],
@@ -258,10 +191,11 @@ def signal_of(
         remove_on=row["remove_on"],
         destroy_by=row["destroy_by"],
         archive_until=row["archive_until"],
-        child=next(iter(tokens.get(Role.CHILD, ())), None),
-        weak=next(iter(tokens.get(Role.WEAK, ())), None),
-        parents=tokens.get(Role.PARENT, frozenset()),
-        address=next(iter(tokens.get(Role.ADDRESS, ())), None),
+        child=next(iter(carried[Role.CHILD]), None),
+        weak=next(iter(carried[Role.WEAK]), None),
+        parents=frozenset(carried[Role.PARENT]),
+        address=next(iter(carried[Role.ADDRESS]), None),
+        added={each["token"]: each["added_at"] for each in tokens if each["added_at"]},
     )
 
 
@@ -361,6 +295,31 @@ async def select_policy(db: Db) -> Policy:
         """
     )
     return Policy(**row) if row else Policy()
+
+
+async def leave_out_matched(
+    db: Db, history: Mapping[SignalId, Collection[SignalId]]
+) -> dict[SignalId, set[SignalId]]:
+    """Of new signals and the archived ones that they met, those that never matched."""
+    pairs = [(new, old) for new, olds in history.items() for old in olds]
+    rows = await db.fetch(
+        """
+        -- matching.leave_out_matched
+        SELECT new, old
+          FROM unnest($1::uuid[], $2::uuid[]) AS met (new, old)
+         WHERE NOT EXISTS (
+               SELECT FROM matching.match
+                WHERE signal_a = least(new, old)
+                  AND signal_b = greatest(new, old)
+                  AND status <> 'void')
+        """,
+        [new for new, _ in pairs],
+        [old for _, old in pairs],
+    )
+    unmatched: dict[SignalId, set[SignalId]] = defaultdict(set)
+    for row in rows:
+        unmatched[row["new"]].add(row["old"])
+    return unmatched
 
 
 async def insert_history(

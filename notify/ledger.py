@@ -196,6 +196,30 @@ async def select_matches(db: Db, notice: UUID) -> list[tuple[UUID, UUID]]:
     return [(row["match_id"], row["signal_id"]) for row in rows]
 
 
+async def readdress(db: Db, sides: Sequence[tuple[UUID, UUID]], reporter: UUID) -> None:
+    """Give the undelivered notices on these (match, signal) sides to another reporter."""
+    await db.execute(
+        """
+        -- ledger.readdress
+        UPDATE notify.notice
+           SET reporter_id = $3
+         WHERE id IN (
+               SELECT notice_id
+                 FROM notify.notice_match
+                 JOIN unnest($1::uuid[], $2::uuid[]) AS moved (match_id, signal_id)
+                USING (match_id, signal_id))
+           AND EXISTS (
+               SELECT
+                 FROM notify.delivery
+                WHERE notice_id = notice.id
+                  AND state IN ('pending', 'queued', 'sending', 'retry'))
+        """,
+        [match for match, _ in sides],
+        [signal for _, signal in sides],
+        reporter,
+    )
+
+
 async def select_attempts(db: Db, notices: Sequence[UUID]) -> list[Attempt]:
     """The story of the deliveries of notices, in order."""
     rows = await db.fetch(

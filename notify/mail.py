@@ -50,12 +50,9 @@ WORDS: Mapping[str, Mapping[str, Any]] = tomllib.loads(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MatchItem:
-    """One match as a letter tells it: the reader's own reference, and the other's contact data."""
+class Colleague:
+    """How to reach another professional."""
 
-    reference: str = field(repr=False)
-    number: str
-    kind: Kind
     name: str = field(repr=False)
     function: str = field(repr=False)
     organisation: str = field(repr=False)
@@ -65,12 +62,34 @@ class MatchItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MatchItem(Colleague):
+    """One match as a letter tells it: the reader's own reference, and the other's contact data."""
+
+    reference: str = field(repr=False)
+    number: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
     """What one reporter is told, in the language of the organisation."""
 
     recipient: str = field(repr=False)
     items: Sequence[MatchItem]
     language: Language
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MovedLetter(Letter):
+    """G6: that a child moved; to a reporter his files, to an officer the reporters and no file.
+
+    `municipality` is the new one's name, None outside the region.
+    """
+
+    items: Sequence[MatchItem] = ()
+    municipality: str | None = field(repr=False)
+    references: Sequence[str] = field(default=(), repr=False)
+    reporters: Sequence[Colleague] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,26 +111,18 @@ class UndeliveredError(NotifyError):
 
 def render(letter: Letter, delivery: UUID, sender: str, at: datetime) -> EmailMessage:
     """Write the mail; the same letter and delivery give the same bytes."""
-    words = WORDS[letter.language]
-    content = {
-        "language": letter.language,
-        "words": words,
-        "items": [
-            {"number": item.number, "kind": item.kind, "rows": list(_rows(item, words))}
-            for item in letter.items
-        ],
-    }
+    name, content = _content(letter)
     message = EmailMessage(policy=BODY_POLICY)
     message["From"] = Address("VIN", addr_spec=sender)
     message["To"] = letter.recipient
-    message["Subject"] = words["subject"]
+    message["Subject"] = content["words"]["subject"]
     message["Date"] = at
     message["Message-ID"] = f"<{delivery}@{_domain(sender)}>"
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "OOF, AutoReply"
     for item in letter.items:
         message["X-VIN-Match"] = item.number
-    text, html = (TEMPLATES.get_template(f"match.{kind}") for kind in ("txt", "html"))
+    text, html = (TEMPLATES.get_template(f"{name}.{kind}") for kind in ("txt", "html"))
     message.set_content(text.render(content), cte="quoted-printable")
     message.add_alternative(html.render(content), subtype="html", cte="quoted-printable")
     message["Content-Language"] = letter.language
@@ -120,16 +131,43 @@ def render(letter: Letter, delivery: UUID, sender: str, at: datetime) -> EmailMe
     return message
 
 
-def _rows(item: MatchItem, words: Mapping[str, str]) -> Iterator[Row]:
-    phone, email = visible(item.phone), visible(item.email)
+def _content(letter: Letter) -> tuple[str, dict[str, Any]]:
+    """The name of the letter's templates, and what they are filled with."""
+    words = WORDS[letter.language]
+    if not isinstance(letter, MovedLetter):
+        items = [
+            {"number": item.number, "kind": item.kind, "rows": list(_match_rows(item, words))}
+            for item in letter.items
+        ]
+        return "match", {"language": letter.language, "words": words, "items": items}
+    words = {**words, **words["moved"]}
+    intro = words["officer"] if letter.reporters else words["reporter"]
+    municipality = visible(letter.municipality or words["elsewhere"])
+    return "moved", {
+        "language": letter.language,
+        "words": words,
+        "intro": intro.format(municipality=municipality),
+        "blocks": [
+            *([Row(words["reference"], visible(each))] for each in letter.references),
+            *(list(_rows(each, words)) for each in letter.reporters),
+        ],
+    }
+
+
+def _match_rows(item: MatchItem, words: Mapping[str, str]) -> Iterator[Row]:
     yield Row(words["reference"], visible(item.reference))
-    yield Row(words["name"], visible(item.name))
-    yield Row(words["function"], visible(item.function))
-    yield Row(words["organisation"], visible(item.organisation))
+    yield from _rows(item, words)
+
+
+def _rows(other: Colleague, words: Mapping[str, str]) -> Iterator[Row]:
+    phone, email = visible(other.phone), visible(other.email)
+    yield Row(words["name"], visible(other.name))
+    yield Row(words["function"], visible(other.function))
+    yield Row(words["organisation"], visible(other.organisation))
     yield Row(words["phone"], phone, "tel:" + re.sub(r"[^0-9+]", "", phone))
     yield Row(words["email"], email, "mailto:" + quote(email, safe="@"))
-    if item.reachable is not None:
-        yield Row(words["reachable"], visible(item.reachable))
+    if other.reachable is not None:
+        yield Row(words["reachable"], visible(other.reachable))
 
 
 def visible(value: str) -> str:

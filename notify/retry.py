@@ -23,7 +23,8 @@ class Result(StrEnum):
     """How an attempt ended."""
 
     SENT = "sent"
-    SUPPRESSED = "suppressed"  # nothing is left to tell, or nobody to tell it to
+    SUPPRESSED = "suppressed"  # nothing is left to tell
+    NOBODY = "nobody"  # nobody to tell it to, until the region names somebody
     REFUSED = "refused"  # the other server said never
     DEFERRED = "deferred"  # the other server said not now
     UNREACHABLE = "unreachable"  # lost before the mail was handed over
@@ -67,13 +68,16 @@ _FAULTS: Sequence[timedelta] = [
 ]
 _WAITS: Mapping[Result, Sequence[timedelta]] = {
     Result.DEFERRED: _REFUSALS,
+    Result.NOBODY: _REFUSALS,
     Result.UNREACHABLE: _FAULTS,
     Result.UNANSWERED: _FAULTS,
 }
+# What is decided at once, whatever the number of the attempt.
 _ENDS: Mapping[Result, State] = {
     Result.SENT: State.SENT,
     Result.SUPPRESSED: State.SUPPRESSED,
     Result.REFUSED: State.DEAD,
+    Result.RELEASED: State.RETRY,
 }
 MAX_ATTEMPTS = len(_FAULTS) + 1
 
@@ -82,15 +86,13 @@ def judge(attempt: int, result: Result, jitter: float) -> Verdict:
     """Decide on attempt number `attempt`, counted from 1, with `jitter` drawn from [0, 1).
 
     The wait is that share of the table's, so that what failed together does not come
-    back together.
+    back together. What nobody is there for is never given up.
     """
     if result in _ENDS:
         return Verdict(_ENDS[result])
-    if result is Result.RELEASED:
-        return Verdict(State.RETRY)
     if result is Result.LEASE_OVER:
         return Verdict(State.RETRY if attempt < MAX_ATTEMPTS else State.DEAD)
     waits = _WAITS[result]
-    if attempt > len(waits):
+    if attempt > len(waits) and result is not Result.NOBODY:
         return Verdict(State.DEAD)
-    return Verdict(State.RETRY, waits[attempt - 1] * jitter)
+    return Verdict(State.RETRY, waits[min(attempt, len(waits)) - 1] * jitter)

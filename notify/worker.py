@@ -34,7 +34,10 @@ class Composer(Protocol):
     """Turns a notice into what it says; wiring gives one, since it opens contact data."""
 
     async def recipient(self, db: Db, notice: UUID) -> str | None:
-        """The address that the notice goes to now; None when there is nobody."""
+        """The address that the notice goes to now; None when there is nothing to send.
+
+        UndeliveredError while there is nobody to send it to.
+        """
         ...
 
     async def compose(self, db: Db, notice: UUID) -> Letter | None:

@@ -21,16 +21,24 @@ class Event(StrEnum):
     REGION_ONBOARDED = "region.onboarded"
     REPORTER_DESIGNATED = "reporter.designated"
     REPORTER_CHANGED = "reporter.changed"
+    REPORTER_ENDED = "reporter.ended"
     SIGNAL_REGISTERED = "signal.registered"
     SIGNAL_RETURNED = "signal.returned"
     SIGNAL_WITHDRAWN = "signal.withdrawn"
+    SIGNAL_CHILD_FOUND = "signal.child_found"
+    SIGNAL_HOUSEHOLD_REPLACED = "signal.household_replaced"
     SIGNALS_EXPIRED = "signals.expired"
     SIGNALS_DESTROYED = "signals.destroyed"
+    SIGNALS_HANDED_OVER = "signals.handed_over"
     SIGNAL_ENDED = "signal.ended"
     HISTORY_NOTICED = "history.noticed"
     HISTORY_OPENED = "history.opened"
     HUB_RECORDED = "hub.recorded"
+    HUB_RELEASED = "hub.released"
+    HUBS_AUDITED = "hubs.audited"
     MATCH_MADE = "match.made"
+    MATCH_CHANGED = "match.changed"
+    RELATION_APPLIED = "relation.applied"
     CONTACT_OPENED = "contact.opened"
     DELIVERY_STARTED = "delivery.started"
     DELIVERY_FINISHED = "delivery.finished"
@@ -43,16 +51,24 @@ FIELDS: Mapping[Event, frozenset[str]] = {
     Event.REGION_ONBOARDED: frozenset({"changes"}),
     Event.REPORTER_DESIGNATED: frozenset({"organisation"}),
     Event.REPORTER_CHANGED: frozenset({"organisation"}),
+    Event.REPORTER_ENDED: frozenset({"successor", "signals"}),
     Event.SIGNAL_REGISTERED: frozenset({"reporter"}),
     Event.SIGNAL_RETURNED: frozenset({"reporter"}),
     Event.SIGNAL_WITHDRAWN: frozenset({"ground", "matches"}),
+    Event.SIGNAL_CHILD_FOUND: frozenset(),
+    Event.SIGNAL_HOUSEHOLD_REPLACED: frozenset(),
     Event.SIGNALS_EXPIRED: frozenset({"signals", "matches"}),
     Event.SIGNALS_DESTROYED: frozenset({"signals", "matches"}),
+    Event.SIGNALS_HANDED_OVER: frozenset({"holder", "signals"}),
     Event.SIGNAL_ENDED: frozenset({"ground", "signals"}),
     Event.HISTORY_NOTICED: frozenset(),
     Event.HISTORY_OPENED: frozenset({"signal"}),
     Event.HUB_RECORDED: frozenset(),
+    Event.HUB_RELEASED: frozenset({"signals"}),
+    Event.HUBS_AUDITED: frozenset({"hubs"}),
     Event.MATCH_MADE: frozenset({"number", "kind", "signals", "notices"}),
+    Event.MATCH_CHANGED: frozenset({"number", "kind", "status"}),
+    Event.RELATION_APPLIED: frozenset({"signals"}),
     Event.CONTACT_OPENED: frozenset({"signal"}),
     Event.DELIVERY_STARTED: frozenset({"notice", "channel", "attempt"}),
     Event.DELIVERY_FINISHED: frozenset({"notice", "channel", "attempt", "code"}),

@@ -147,6 +147,20 @@ class SignalEndedError(VinError):
         super().__init__("The signal has ended before.")
 
 
+class OtherChildError(VinError):
+    """The signal has another number already (M11)."""
+
+    def __init__(self) -> None:
+        super().__init__("The signal is on another child; a mistake is a new signal.")
+
+
+class DuplicateSignalError(VinError):
+    """The reporter has another live signal on the child (M7)."""
+
+    def __init__(self) -> None:
+        super().__init__("The reporter has another live signal on this child; withdraw one.")
+
+
 class WrongEpochError(VinError):
     """Keys of another epoch are in use now."""
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from matching import number, store
+from matching import hub_store, number, store
 from matching.model import Kind, MadeMatch, MatchId, Policy, ReporterId, Signal, SignalId, Status
 from matching.rules import find_history, find_matches, hub_since
 from notify import ledger
 from notify.ledger import NewNotice
 from schemas.database import Db
 from schemas.dates import local_date
-from vin import audit, match_store, registry
+from vin import audit, match_store, registry, relations
 from vin.audit import Entry, Event
 from vin.contacts import Contact
 from vin.crypto.seal import DataKeys
@@ -34,6 +34,8 @@ async def match_batch(db: Db, limit: int, now: datetime) -> int:
     claimed = await store.claim_queued(db, limit)
     if not claimed:
         return 0
+    if await relations.apply_relations(db, claimed, now):
+        return len(claimed)
     policy = await store.select_policy(db)
     await record_hubs(db, claimed, policy, now)
     made = await make_matches(db, claimed, policy, now)
@@ -46,11 +48,11 @@ async def match_batch(db: Db, limit: int, now: datetime) -> int:
 
 async def record_hubs(db: Db, claimed: Sequence[SignalId], policy: Policy, now: datetime) -> None:
     """M5: note household tokens that came to more children than the region's limit."""
-    crowded = await store.select_crowded(db, claimed, policy.hub_limit)
+    crowded = await hub_store.select_crowded(db, claimed, policy.hub_limit)
     since = {token: hub_since(members, policy.hub_limit) for token, members in crowded.items()}
     hubs = {token: at for token, at in since.items() if at is not None}
     if hubs:
-        recorded = await store.insert_hubs(db, hubs, now)
+        recorded = await hub_store.insert_hubs(db, hubs, now)
         await audit.append(db, now, [system_entry(Event.HUB_RECORDED, "hub")] * recorded)
 
 
@@ -66,19 +68,24 @@ async def make_matches(
         if one in signals and other in signals
     ]
     await note_history(db, pairs, now)
-    keys = {key for pair in pairs for signal in pair for key in signal.household}
-    hubs = await store.select_hubs(db, keys)
+    policy = await hub_store.with_excluded(db, policy, signals.values())
+    hubs = await hub_store.select_hubs(db, signals.values())
+    since = {token: hub.since for token, hub in hubs.items()}
     drafts = [
         MadeMatch(id=MatchId(uuid4()), number=number.draw(), match=match)
-        for match in find_matches(pairs, policy, hubs)
+        for match in find_matches(pairs, policy, since)
     ]
     return await store.insert_matches(db, drafts, now)
 
 
 async def note_history(db: Db, pairs: Sequence[tuple[Signal, Signal]], now: datetime) -> None:
-    """L6: tell new reporters, and nobody else, that there is an archived signal."""
+    """L6: tell new reporters, and nobody else, that there is an archived signal.
+
+    Who matched with a signal before it ended knows of it already.
+    """
     history = find_history(pairs)
     if history:
+        history = await store.leave_out_matched(db, history)
         noticed = await store.insert_history(db, history, now)
         entries = [system_entry(Event.HISTORY_NOTICED, "history_notice", each) for each in noticed]
         await audit.append(db, now, entries)
@@ -213,7 +220,7 @@ def contact_of(side: Side, contacts: Mapping[UUID, SealedContact]) -> SealedCont
     """Whom an open side may contact; nobody once the match has ended (L5)."""
     if side.status is not Status.OPEN or side.other_reporter is None:
         return None
-    return contacts[side.other_reporter]
+    return contacts.get(side.other_reporter)
 
 
 def show(side: Side, sealed: SealedContact | None, keys: DataKeys) -> OwnMatch:

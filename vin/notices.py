@@ -8,13 +8,15 @@ from uuid import UUID
 from matching.model import Status
 from notify import ledger
 from notify.attempts import DeliveryFinished, DeliveryStarted, Journal
-from notify.mail import Letter, MatchItem
+from notify.mail import Letter, MatchItem, UndeliveredError
+from notify.retry import Outcome, Result
 from schemas.database import Db
 from schemas.dates import local_date
-from vin import audit, match_store, registry
+from vin import audit, match_store, moves, registry
 from vin.audit import Entry, Event
 from vin.clock import Clock
 from vin.crypto.seal import DataKeys
+from vin.match_store import Side
 from vin.matches import OwnMatch, contact_of, show
 
 
@@ -26,38 +28,67 @@ class NoticeComposer:
         self._clock = clock
 
     async def recipient(self, db: Db, notice: UUID) -> str | None:
-        """The address of the reporter whom the notice is for, as it is now."""
+        """The address of the reporter whom the notice is for, or of who stands in for him (W3)."""
         reporter = await ledger.select_reporter(db, notice)
-        contacts = await registry.select_contacts(db, [reporter] if reporter else [])
-        return contacts[reporter].open(self._keys).email if reporter in contacts else None
+        if reporter is None:
+            return None
+        recipients = await registry.select_recipients(db, [reporter])
+        if reporter in recipients:
+            return recipients[reporter].open(self._keys).email
+        if await self._select_open(db, notice):
+            raise UndeliveredError(Outcome(Result.NOBODY))
+        return await moves.address(db, notice, self._keys)
 
     async def compose(self, db: Db, notice: UUID) -> Letter | None:
-        """The letter on the matches that are open now; None when none is left to tell.
+        """The letter on the matches that are open now, or on a move; None when none is left to tell.
 
-        Until the caller's transaction ends no leg of these can be withdrawn.
+        Until the caller's transaction ends no leg of these can be withdrawn, and whom the
+        letter goes to cannot leave.
         """
-        reporter = await ledger.select_reporter(db, notice)
-        keys = await ledger.select_matches(db, notice)
-        await match_store.share_legs(db, [match for match, _ in keys])
-        today = local_date(await self._clock.now(db))
-        sides = await match_store.select_sides(db, keys, today)
-        open_sides = [side for side in sides if side.status is Status.OPEN]
-        if reporter is None or not open_sides:
-            return None
+        reporter = await hold(db, notice)
+        sides = await self._select_open(db, notice)
+        if reporter is None or not sides:
+            today = local_date(await self._clock.now(db))
+            return await moves.compose(db, notice, self._keys, today)
+        recipients = await registry.select_recipients(db, [reporter])
+        if reporter not in recipients:
+            raise UndeliveredError(Outcome(Result.NOBODY))
         contacts = await registry.select_contacts(
-            db, {reporter, *(side.other_reporter for side in open_sides if side.other_reporter)}
+            db, {side.other_reporter for side in sides if side.other_reporter}
         )
         return Letter(
-            recipient=contacts[reporter].open(self._keys).email,
-            language=contacts[reporter].language,
-            items=[item(show(side, contact_of(side, contacts), self._keys)) for side in open_sides],
+            recipient=recipients[reporter].open(self._keys).email,
+            language=recipients[reporter].language,
+            items=[item(show(side, contact_of(side, contacts), self._keys)) for side in sides],
         )
+
+    async def _select_open(self, db: Db, notice: UUID) -> list[Side]:
+        """What a notice has to tell today."""
+        keys = await ledger.select_matches(db, notice)
+        today = local_date(await self._clock.now(db))
+        sides = await match_store.select_sides(db, keys, today)
+        return [side for side in sides if side.status is Status.OPEN]
+
+
+async def hold(db: Db, notice: UUID) -> UUID | None:
+    """Keep what a notice tells as it is until the caller's transaction ends; whom it is for.
+
+    Reporters are locked before signals, in the order of `vin.succession`.
+    """
+    reporter = await ledger.select_reporter(db, notice)
+    if reporter is not None:
+        await registry.hold_reporter(db, reporter)
+    keys = await ledger.select_matches(db, notice)
+    await match_store.share_legs(db, [match for match, _ in keys])
+    if reporter != await ledger.select_reporter(db, notice):
+        raise UndeliveredError(Outcome(Result.RELEASED))  # another has its signals now
+    return reporter
 
 
 def item(match: OwnMatch) -> MatchItem:
-    """What one letter says about one match."""
+    """What one letter says about one match; it waits while nobody stands in on the other side."""
     if match.other is None:
-        raise UnknownContactError(match.id)
+        raise UndeliveredError(Outcome(Result.NOBODY))
     contact, organisation = match.other
     return MatchItem(
         reference=match.reference,
@@ -70,10 +101,6 @@ def item(match: OwnMatch) -> MatchItem:
         email=contact.email,
         reachable=contact.reachable,
     )
-
-
-class UnknownContactError(Exception):
-    """An open match without contact data of the other side: a bug, never a letter."""
 
 
 def journal_with(clock: Clock) -> Journal:

@@ -1,12 +1,14 @@
 """Coordinators, follow-up officers and auditors, with their sealed contact data."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from schemas.database import Db
 from vin.contacts import officer_binding, open_contact, seal_contact
 from vin.crypto.seal import DataKeys, Sealed
 from vin.region_rows import OfficerRow
+from vin.registry import SealedContact
 
 
 async def apply_officers(db: Db, officers: Sequence[OfficerRow], keys: DataKeys) -> int:
@@ -62,3 +64,47 @@ async def upsert_officers(db: Db, officers: Sequence[OfficerRow], keys: DataKeys
         [box.epoch for box in sealed],
         [box.box for box in sealed],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """A follow-up officer, and how to reach him."""
+
+    id: UUID
+    contact: SealedContact
+
+
+async def select_follow_up(db: Db, municipality: str) -> FollowUp | None:
+    """The follow-up officer of a municipality: the first by id, so that it is always the same."""
+    row = await db.fetchrow(
+        """
+        -- officers.select_follow_up
+        SELECT officer.id, officer.contact_epoch, officer.contact, municipality.name
+          FROM registry.officer
+          JOIN registry.municipality ON municipality.code = officer.municipality
+         WHERE officer.role = 'follow_up_officer'
+           AND officer.municipality = $1
+         ORDER BY officer.id
+         LIMIT 1
+        """,
+        municipality,
+    )
+    if row is None:
+        return None
+    box = (Sealed(row["contact_epoch"], row["contact"]), officer_binding(row["id"], None))
+    contact = SealedContact(organisation_name=row["name"], language="nl", box=box)
+    return FollowUp(row["id"], contact)
+
+
+async def select_municipality(db: Db, code: str) -> str | None:
+    """The name of a municipality of the region."""
+    name: str | None = await db.fetchval(
+        """
+        -- officers.select_municipality
+        SELECT name
+          FROM registry.municipality
+         WHERE code = $1
+        """,
+        code,
+    )
+    return name

@@ -1,15 +1,17 @@
 """Applies a region file; applying it again changes nothing."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from schemas.database import Db
-from vin import audit, officers, region_store
+from vin import audit, holder, officers, region_store
 from vin.audit import Entry, Event
 from vin.crypto.seal import DataKeys
 from vin.errors import StartError
+from vin.excluded import apply_excluded
 from vin.keyholder import store
 from vin.region import Region
 from vin.region_rows import Rows, rows_of
@@ -27,11 +29,18 @@ class Changes:
         return [f"{table} {count}" for table, count in sorted(self.rows.items())]
 
 
-async def onboard(db: Db, region: Region, keys: DataKeys, operator: str, now: datetime) -> Changes:
+async def onboard(
+    db: Db,
+    region: Region,
+    keys: DataKeys,
+    operator: str,
+    now: datetime,
+    addresses: Collection[UUID] = (),
+) -> Changes:
     """Make the registry equal to the region file, in the caller's transaction.
 
-    StartError where the database belongs to another region, or a unit that is gone from
-    the file still has reporters.
+    `addresses` are the tokens of those that never match. StartError where the database
+    belongs to another region, or a unit that is gone from the file still has reporters.
     """
     earlier = await region_store.lock_region(db)
     if earlier not in {None, region.region.code}:
@@ -39,7 +48,8 @@ async def onboard(db: Db, region: Region, keys: DataKeys, operator: str, now: da
         raise StartError(message)
     rows = rows_of(region)
     await _refuse_used_units(db, rows)
-    changes = Changes(await _apply(db, region, rows, keys))
+    written = Counter(await _apply(db, region, rows, keys, now))
+    changes = Changes(written + Counter(excluded_address=await apply_excluded(db, addresses)))
     if changes.rows:
         await audit.append(db, now, [_entry(operator, changes)])
     return changes
@@ -71,7 +81,9 @@ def _keyholder_clients(region: Region) -> Iterator[store.Client]:
             )
 
 
-async def _apply(db: Db, region: Region, rows: Rows, keys: DataKeys) -> Mapping[str, int]:
+async def _apply(
+    db: Db, region: Region, rows: Rows, keys: DataKeys, now: datetime
+) -> Mapping[str, int]:
     written = Counter(
         region=await region_store.apply_region(db, region),
         municipality=await region_store.apply_municipalities(db, rows.municipalities),
@@ -81,6 +93,7 @@ async def _apply(db: Db, region: Region, rows: Rows, keys: DataKeys) -> Mapping[
         unit=await region_store.apply_units(db, rows.units),
         client=await region_store.apply_clients(db, rows.clients),
         officer=await officers.apply_officers(db, rows.officers, keys),
+        holder=await holder.apply_holder(db, region, keys, now),
     )
     # `+` leaves out what is zero.
     return written + Counter(await region_store.delete_others(db, rows))

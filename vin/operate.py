@@ -15,10 +15,11 @@ from matching.number import parse
 from notify import ledger
 from schemas.database import Db
 from schemas.dates import LOCAL
-from vin import audit, retention, story
+from vin import audit, hubs, retention, story
 from vin.audit import Entry, Event
 from vin.clock import Clock
 from vin.errors import NotFoundError, StartError
+from vin.hubs import Release
 from vin.settings import OperatorSettings
 
 CHANNELS = ("mail",)
@@ -36,6 +37,8 @@ def add_commands(
     matches = audits.add_parser("matches", help="the latest matches, or the story of one")
     matches.add_argument("--number", metavar="M-…")
     matches.set_defaults(run=running(audit_matches, settings))
+    crowds = audits.add_parser("hubs", help="parents and addresses of too many children")
+    crowds.set_defaults(run=running(audit_hubs, settings))
 
     deliveries = commands.add_parser("deliveries", help="look after mail").add_subparsers(
         required=True
@@ -49,6 +52,12 @@ def add_commands(
         command = deliveries.add_parser(name, help=text)
         command.add_argument("channel", choices=CHANNELS)
         command.set_defaults(run=running(work, settings))
+
+    decisions = commands.add_parser("hubs", help="decide on a hub").add_subparsers(required=True)
+    release = decisions.add_parser("release", help="let what its members share link them again")
+    release.add_argument("hub", type=UUID, metavar="ID")
+    release.add_argument("--purpose", required=True)
+    release.set_defaults(run=running(release_hub, settings))
 
     ends = commands.add_parser("signals", help="end what no feed and no reporter ends")
     end = ends.add_subparsers(required=True).add_parser("end", help="destroy a signal, for good")
@@ -96,6 +105,24 @@ async def audit_matches(db: Db, options: argparse.Namespace, now: datetime) -> N
         )
     if not told:
         say("No match.")
+
+
+async def audit_hubs(db: Db, _options: argparse.Namespace, now: datetime) -> None:
+    found = await hubs.list_hubs(db, getpass.getuser(), now)
+    for hub in found:
+        say(
+            f"{hub.id}  {hub.role or 'gone':7}  since {local(hub.since)}  "
+            f"recorded {local(hub.recorded_at)}  {hub.signals} signals  {hub.children} children"
+            f"{'  released ' + local(hub.released_at) if hub.released_at else ''}"
+        )
+    if not found:
+        say("No hub.")
+
+
+async def release_hub(db: Db, options: argparse.Namespace, now: datetime) -> None:
+    order = Release(hub=options.hub, purpose=options.purpose, operator=getpass.getuser())
+    count = await hubs.release_hub(db, order, now)
+    say(f"Released. {count} signals are matched again.")
 
 
 async def list_deliveries(db: Db, _options: argparse.Namespace, _now: datetime) -> None:

@@ -54,13 +54,22 @@ class ContactClock(Table):
         return self
 
 
+class Holder(Table):
+    """W2: the unit that takes over live signals when an organisation's agreement ends."""
+
+    organisation: Code
+    unit: Code
+
+
 class Policies(Table):
-    """What the region decides itself (M2, M4, M5, A2)."""
+    """What the region decides itself (M2, M4, M5, A2, W2)."""
 
     parent_rule: bool = True
     address_rule: bool = False
     hub_limit: Annotated[int, Field(ge=2, le=1000)] = 12
+    excluded_addresses: Line | None = None
     contact_clock: ContactClock = ContactClock()
+    holder: Holder | None = None
 
 
 class Validity(Table):
@@ -76,10 +85,9 @@ class Validity(Table):
         return self
 
 
-class Officer(Table):
-    """A coordinator, follow-up officer or auditor, told from colleagues by the code."""
+class Person(Table):
+    """How to reach somebody."""
 
-    code: Code
     name: Line
     function: Line
     email: Email
@@ -88,6 +96,19 @@ class Officer(Table):
 
     def contact(self) -> Contact:
         return Contact(**self.model_dump(exclude={"code"}))
+
+
+class Officer(Person):
+    """A coordinator, follow-up officer or auditor, told from colleagues by the code."""
+
+    code: Code
+
+
+class Broker(Table):
+    """Whom others see instead of a shielded organisation, under which name (A5)."""
+
+    name: Line
+    contact: Person
 
 
 class Municipality(Table):
@@ -163,6 +184,16 @@ class Organisation(Table):
     units: Annotated[list[Unit], Field(min_length=1)]
     clients: list[Client] = []
     coordinators: list[Officer] = []
+    shielded: bool = False
+    broker: Broker | None = None
+
+    @model_validator(mode="after")
+    def _hidden(self) -> Self:
+        if self.shielded is not (self.broker is not None):
+            refuse("broker", "What is shielded has a broker, and only that.")
+        if self.broker is not None and self.broker.name == self.name:
+            refuse("broker", "The broker bears the name that must not be seen.")
+        return self
 
 
 class Region(Table):
@@ -185,6 +216,17 @@ class Region(Table):
         if unit.match_unit is None:
             return self.unit_id(organisation, unit)
         return stable_id(self.region.code, "match-unit", unit.match_unit)
+
+    def holder(self) -> tuple[Organisation, Unit] | None:
+        """Find who takes over (W2)."""
+        named = self.policies.holder
+        found = (
+            (organisation, unit)
+            for organisation in self.organisations
+            for unit in organisation.units
+            if named and (organisation.code, unit.code) == (named.organisation, named.unit)
+        )
+        return next(found, None)
 
     def officer_id(self, role: str, place: str, officer: Officer) -> UUID:
         """Identify an officer; `place` is the code of whom he serves, or nothing."""

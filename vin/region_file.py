@@ -44,7 +44,7 @@ def parse_region(data: Mapping[str, object], source: str) -> Region:
         region = Region.model_validate(dict(data))
     except ValidationError as error:
         faults += [_sentence(fault) for fault in error.errors(include_input=False)]
-    faults += [*_repeated(data), *_dangling(data)]
+    faults += [*_repeated(data), *_dangling(data), *_unable(data)]
     if region is None or faults:
         raise StartError("\n  ".join([f"{source} cannot be used:", *faults]))
     return region
@@ -77,6 +77,7 @@ _UNIQUE_IN_FILE = (
 _REFERENCES = (
     ("organisations.*.category", "categories.*.code"),
     ("organisations.*.municipality", "municipalities.*.code"),
+    ("policies.holder.organisation", "organisations.*.code"),
 )
 
 
@@ -96,6 +97,20 @@ def _dangling(data: object) -> Iterator[str]:
         for place, value in _texts(data, path):
             if value not in known:
                 yield f"{place}: {value!r} is not in {target.partition('.')[0]}"
+
+
+def _unable(data: object) -> Iterator[str]:
+    """W2: the holder needs the unit that is named, and a coordinator whom notices go to."""
+    holders = {code for _, code in _texts(data, "policies.holder.organisation")}
+    for place, organisation in _walk(data, ["organisations", "*"]):
+        if holders.isdisjoint(code for _, code in _texts(organisation, "code")):
+            continue
+        units = {unit for _, unit in _texts(organisation, "units.*.code")}
+        for named, unit in _texts(data, "policies.holder.unit"):
+            if unit not in units:
+                yield f"{named}: {unit!r} is not in {place.removeprefix('.')}.units"
+        if not any(_walk(organisation, ["coordinators", "*"])):
+            yield f"{place.removeprefix('.')}.coordinators: the region's holder needs one"
 
 
 def _texts(data: object, path: str) -> Iterator[tuple[str, str]]:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from vin.contacts import Contact
-from vin.region import Organisation, Region
+from vin.region import Organisation, Region, stable_id
 
 Row = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfficerRow:
-    """A coordinator, follow-up officer or auditor, not sealed yet."""
+    """A coordinator, broker, follow-up officer or auditor, not sealed yet."""
 
     id: UUID
     role: str
@@ -48,6 +48,7 @@ def rows_of(region: Region) -> Rows:
         clients=[row for each in organisations for row in _clients(region, each)],
         officers=[
             *_coordinators(region),
+            *_brokers(region),
             *_follow_up_officers(region),
             *_auditors(region),
         ],
@@ -55,9 +56,10 @@ def rows_of(region: Region) -> Rows:
 
 
 def _organisation(region: Region, organisation: Organisation) -> Row:
-    columns = {"code", "name", "category", "municipality", "language", "mail_mode"}
+    columns = {"code", "name", "category", "municipality", "language", "mail_mode", "shielded"}
     return {
         "id": region.organisation_id(organisation),
+        "broker_name": organisation.broker and organisation.broker.name,
         **organisation.model_dump(include=columns),
     }
 
@@ -99,6 +101,17 @@ def _coordinators(region: Region) -> Iterator[OfficerRow]:
                 id=region.officer_id("coordinator", organisation.code, officer),
                 role="coordinator",
                 contact=officer.contact(),
+                organisation=region.organisation_id(organisation),
+            )
+
+
+def _brokers(region: Region) -> Iterator[OfficerRow]:
+    for organisation in region.organisations:
+        if organisation.broker is not None:
+            yield OfficerRow(
+                id=stable_id(region.region.code, "broker", organisation.code),
+                role="broker",
+                contact=organisation.broker.contact.contact(),
                 organisation=region.organisation_id(organisation),
             )
 

@@ -6,6 +6,7 @@ that a table without rows is no special case.
 
 import json
 from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 from schemas.database import Db
 from vin.region import Region
@@ -47,7 +48,12 @@ async def apply_region(db: Db, region: Region) -> int:
                remind_after_days = excluded.remind_after_days,
                overdue_after_days = excluded.overdue_after_days,
                escalate_after_days = excluded.escalate_after_days
-         WHERE r IS DISTINCT FROM excluded
+         WHERE (r.name, r.parent_rule, r.address_rule, r.hub_limit,
+                r.remind_after_days, r.overdue_after_days, r.escalate_after_days)
+               IS DISTINCT FROM
+               (excluded.name, excluded.parent_rule, excluded.address_rule, excluded.hub_limit,
+                excluded.remind_after_days, excluded.overdue_after_days,
+                excluded.escalate_after_days)
         """,
         region.region.code,
         region.region.name,
@@ -57,6 +63,21 @@ async def apply_region(db: Db, region: Region) -> int:
         clock.remind_after_days,
         clock.overdue_after_days,
         clock.escalate_after_days,
+    )
+    return _rows(done)
+
+
+async def set_holder(db: Db, organisation: UUID | None, reporter: UUID | None) -> int:
+    """Name who takes over when an agreement ends (W2), or nobody."""
+    done = await db.execute(
+        """
+        -- region_store.set_holder
+        UPDATE registry.region
+           SET holder_organisation_id = $1, holder_reporter_id = $2
+         WHERE (holder_organisation_id, holder_reporter_id) IS DISTINCT FROM ($1, $2)
+        """,
+        organisation,
+        reporter,
     )
     return _rows(done)
 
@@ -101,17 +122,21 @@ async def apply_organisations(db: Db, rows: Sequence[Row]) -> int:
         """
         -- region_store.apply_organisations
         INSERT INTO registry.organisation AS o
-               (id, code, name, category, municipality, language, mail_mode)
-        SELECT id, code, name, category, municipality, language, mail_mode
+               (id, code, name, category, municipality, language, mail_mode,
+                shielded, broker_name)
+        SELECT id, code, name, category, municipality, language, mail_mode,
+               shielded, broker_name
           FROM jsonb_to_recordset($1)
             AS w (id uuid, code text, name text, category text, municipality text,
-                  language text, mail_mode text)
+                  language text, mail_mode text, shielded boolean, broker_name text)
             ON CONFLICT (id) DO UPDATE
            SET name = excluded.name,
                category = excluded.category,
                municipality = excluded.municipality,
                language = excluded.language,
-               mail_mode = excluded.mail_mode
+               mail_mode = excluded.mail_mode,
+               shielded = excluded.shielded,
+               broker_name = excluded.broker_name
          WHERE o IS DISTINCT FROM excluded
         """,
         _json(rows),

@@ -1,16 +1,17 @@
 """SQL of who takes part, as registering, matching and notices ask for it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 from uuid import UUID
 
 from schemas.database import Db
-from vin.contacts import Contact, open_contact, reporter_binding
-from vin.crypto.seal import DataKeys, Sealed
+from vin.contacts import Contact, officer_binding, open_contact, reporter_binding
+from vin.crypto.seal import Binding, DataKeys, Sealed
 
 ReporterKey = tuple[UUID, str]
+Box = tuple[Sealed, Binding]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,24 +26,43 @@ class Entitled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedContact:
-    """A reporter's contact data as stored, with what else a notice tells of him."""
+    """Contact data as stored, with what else a notice tells of whom to reach."""
 
-    reporter: UUID
-    organisation: UUID
     organisation_name: str = field(repr=False)
     language: Literal["nl", "en"]
-    sealed: Sealed = field(repr=False)
+    box: Box = field(repr=False)
 
     def open(self, keys: DataKeys) -> Contact:
-        binding = reporter_binding(self.reporter, self.organisation)
-        return open_contact(keys, self.sealed, binding)
+        return open_contact(keys, *self.box)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A reporter, or the last of those who succeeded one another in his place (W3).
+
+    `broker_name` is what a shielded organisation is called towards others (A5).
+    """
+
+    left: bool
+    organisation: UUID
+    organisation_name: str = field(repr=False)
+    municipality: str | None
+    language: Literal["nl", "en"]
+    broker_name: str | None
+    box: Box = field(repr=False)
+
+
+# By role and by what it is held for: an organisation's id, or a municipality's code.
+Officers = Mapping[tuple[str, UUID | str | None], Box]
+Choice = Callable[[Standing, Officers], SealedContact | None]
 
 
 async def entitle(db: Db, wanted: Sequence[ReporterKey], on: date) -> dict[ReporterKey, Entitled]:
     """Tell for each known reporter whether W1 holds on that local date.
 
-    No reporter found can be removed until the caller's transaction ends. The rows are
-    locked in the order of their ids, so that two batches never wait in a circle.
+    One who left is unknown. No reporter found can leave until the caller's transaction
+    ends. The rows are locked in the order of their ids, so that two batches never wait in a
+    circle.
     """
     rows = await db.fetch(
         """
@@ -60,6 +80,7 @@ async def entitle(db: Db, wanted: Sequence[ReporterKey], on: date) -> dict[Repor
           JOIN registry.category AS c ON c.code = o.category
          WHERE (r.organisation_id, r.reporter_id) IN (
                SELECT * FROM unnest($1::uuid[], $2::text[]))
+           AND r.ended_at IS NULL
          ORDER BY r.id
            FOR KEY SHARE OF r
         """,
@@ -78,28 +99,140 @@ async def entitle(db: Db, wanted: Sequence[ReporterKey], on: date) -> dict[Repor
     }
 
 
+async def select_recipients(db: Db, reporters: Collection[UUID]) -> dict[UUID, SealedContact]:
+    """Where reporters' own notices go (W3).
+
+    To himself; for one who left to his successor, else to a coordinator of his organisation,
+    else to a follow-up officer of its municipality. Absent is for whom there is nobody.
+    """
+    return await _select(db, reporters, recipient_of)
+
+
 async def select_contacts(db: Db, reporters: Collection[UUID]) -> dict[UUID, SealedContact]:
-    """Take the sealed contact data of reporters, for a notice or for their matches."""
+    """Whom others are shown for reporters: as `select_recipients`, or a broker (A5)."""
+    return await _select(db, reporters, contact_of)
+
+
+def recipient_of(standing: Standing, officers: Officers) -> SealedContact | None:
+    """W3: never somebody who left."""
+    if not standing.left:
+        return _contact(standing, standing.box)
+    for held_for in (
+        ("coordinator", standing.organisation),
+        ("follow_up_officer", standing.municipality),
+    ):
+        if held_for in officers:
+            return _contact(standing, officers[held_for])
+    return None
+
+
+def contact_of(standing: Standing, officers: Officers) -> SealedContact | None:
+    """A5: of a shielded organisation nobody but the broker, not even where there is none."""
+    if standing.broker_name is None:
+        return recipient_of(standing, officers)
+    broker = officers.get(("broker", standing.organisation))
+    return _contact(standing, broker, standing.broker_name) if broker else None
+
+
+def _contact(standing: Standing, box: Box, name: str | None = None) -> SealedContact:
+    return SealedContact(
+        organisation_name=name or standing.organisation_name,
+        language=standing.language,
+        box=box,
+    )
+
+
+async def _select(db: Db, reporters: Collection[UUID], choose: Choice) -> dict[UUID, SealedContact]:
+    standings = await select_standings(db, reporters)
+    officers = await select_officers(db, standings.values())
+    chosen = {asked: choose(standing, officers) for asked, standing in standings.items()}
+    return {asked: contact for asked, contact in chosen.items() if contact is not None}
+
+
+async def select_standings(db: Db, reporters: Collection[UUID]) -> dict[UUID, Standing]:
+    """Follow each reporter to the last who succeeded; no row points back, so that ends."""
     rows = await db.fetch(
         """
-        -- registry.select_contacts
-        SELECT r.id, r.organisation_id, o.name, o.language, r.contact_epoch, r.contact
-          FROM registry.reporter AS r
+        -- registry.select_standings
+        WITH RECURSIVE chain (asked, id, successor_id) AS (
+             SELECT id, id, successor_id
+               FROM registry.reporter
+              WHERE id = ANY($1::uuid[])
+              UNION
+             SELECT chain.asked, r.id, r.successor_id
+               FROM chain
+               JOIN registry.reporter AS r ON r.id = chain.successor_id)
+        SELECT chain.asked, r.id, r.ended_at IS NOT NULL AS ended, r.contact_epoch, r.contact,
+               r.organisation_id, o.name, o.municipality, o.language,
+               CASE WHEN o.shielded THEN o.broker_name END AS broker_name
+          FROM chain
+          JOIN registry.reporter AS r ON r.id = chain.id
           JOIN registry.organisation AS o ON o.id = r.organisation_id
-         WHERE r.id = ANY($1::uuid[])
+         WHERE chain.successor_id IS NULL
         """,
         list(reporters),
     )
     return {
-        row["id"]: SealedContact(
-            reporter=row["id"],
+        row["asked"]: Standing(
+            left=row["ended"],
             organisation=row["organisation_id"],
             organisation_name=row["name"],
+            municipality=row["municipality"],
             language=row["language"],
-            sealed=Sealed(row["contact_epoch"], row["contact"]),
+            broker_name=row["broker_name"],
+            box=(
+                Sealed(row["contact_epoch"], row["contact"]),
+                reporter_binding(row["id"], row["organisation_id"]),
+            ),
         )
         for row in rows
     }
+
+
+async def select_officers(db: Db, standings: Collection[Standing]) -> Officers:
+    """Who may stand in for these: of each role the first by id, so that it is always the same."""
+    wanted = [each for each in standings if each.left or each.broker_name]
+    if not wanted:
+        return {}
+    rows = await db.fetch(
+        """
+        -- registry.select_officers
+        SELECT DISTINCT ON (role, organisation_id, municipality)
+               id, role, organisation_id, municipality, contact_epoch, contact
+          FROM registry.officer
+         WHERE role IN ('coordinator', 'broker') AND organisation_id = ANY($1::uuid[])
+            OR role = 'follow_up_officer' AND municipality = ANY($2::text[])
+         ORDER BY role, organisation_id, municipality, id
+        """,
+        [each.organisation for each in wanted],
+        [each.municipality for each in wanted],
+    )
+    return {
+        (row["role"], row["organisation_id"] or row["municipality"]): (
+            Sealed(row["contact_epoch"], row["contact"]),
+            officer_binding(row["id"], row["organisation_id"]),
+        )
+        for row in rows
+    }
+
+
+async def hold_reporter(db: Db, reporter: UUID) -> None:
+    """Keep whom `select_recipients` finds from leaving until the caller's transaction ends.
+
+    Each in the chain is locked before his successor is read, so none can slip in after.
+    """
+    following: UUID | None = reporter
+    while following is not None:
+        following = await db.fetchval(
+            """
+            -- registry.hold_reporter
+            SELECT successor_id
+              FROM registry.reporter
+             WHERE id = $1
+               FOR KEY SHARE
+            """,
+            following,
+        )
 
 
 async def select_reporter_ids(db: Db, reporters: Collection[UUID]) -> dict[UUID, str]:

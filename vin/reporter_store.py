@@ -1,6 +1,6 @@
 """SQL of reporters as their organisation designates them (W1)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReporterRow:
-    """A reporter as stored: `unit` is the unit's code."""
+    """A reporter as stored: `unit` is the unit's code; `left` once his designation ended."""
 
     id: UUID
     organisation: UUID
     reporter_id: str
     unit: str
     designated_at: datetime
+    left: bool = False
     sealed: Sealed = field(repr=False)
 
     def open(self, keys: DataKeys) -> Contact:
@@ -60,7 +61,8 @@ async def claim_reporter(db: Db, row: ReporterRow, unit: UUID) -> ReporterRow:
         VALUES ($1, $2, $3, $4, $5, $6, $7)
             ON CONFLICT ON CONSTRAINT reporter_reporter_id DO UPDATE
            SET contact_epoch = r.contact_epoch
-        RETURNING id, organisation_id, reporter_id, designated_at, contact_epoch, contact,
+        RETURNING id, organisation_id, reporter_id, designated_at, ended_at,
+                  contact_epoch, contact,
                   (SELECT code FROM registry.unit AS u WHERE u.id = r.unit_id)
         """,
         row.id,
@@ -89,6 +91,55 @@ async def update_reporter(db: Db, reporter: UUID, unit: UUID, contact: Sealed) -
     )
 
 
+async def lock_reporters(
+    db: Db, organisation: UUID, reporter_ids: Collection[str]
+) -> dict[str, UUID]:
+    """Keep registrations off those of these reporters who have not left."""
+    rows = await db.fetch(
+        """
+        -- reporter_store.lock_reporters
+        SELECT id, reporter_id
+          FROM registry.reporter
+         WHERE organisation_id = $1
+           AND reporter_id = ANY($2::text[])
+           AND ended_at IS NULL
+         ORDER BY id
+           FOR UPDATE
+        """,
+        organisation,
+        list(reporter_ids),
+    )
+    return {row["reporter_id"]: row["id"] for row in rows}
+
+
+async def end_reporter(db: Db, reporter: UUID, successor: UUID | None, at: datetime) -> None:
+    await db.execute(
+        """
+        -- reporter_store.end_reporter
+        UPDATE registry.reporter
+           SET ended_at = $3, successor_id = $2
+         WHERE id = $1
+        """,
+        reporter,
+        successor,
+        at,
+    )
+
+
+async def renew_reporter(db: Db, reporter: UUID, at: datetime) -> None:
+    """Designate anew who had left; what moved to a successor stays there."""
+    await db.execute(
+        """
+        -- reporter_store.renew_reporter
+        UPDATE registry.reporter
+           SET ended_at = NULL, successor_id = NULL, designated_at = $2
+         WHERE id = $1
+        """,
+        reporter,
+        at,
+    )
+
+
 async def upsert_person(db: Db, reporter: UUID, keys: Sequence[UUID]) -> None:
     """Keep what tells whether two reporters are one person (M7)."""
     await db.execute(
@@ -109,11 +160,11 @@ async def select_reporter(db: Db, organisation: UUID, reporter_id: str) -> Repor
     row = await db.fetchrow(
         """
         -- reporter_store.select_reporter
-        SELECT r.id, r.organisation_id, r.reporter_id, u.code, r.designated_at,
+        SELECT r.id, r.organisation_id, r.reporter_id, u.code, r.designated_at, r.ended_at,
                r.contact_epoch, r.contact
           FROM registry.reporter AS r
           JOIN registry.unit AS u ON u.id = r.unit_id
-         WHERE r.organisation_id = $1 AND r.reporter_id = $2
+         WHERE r.organisation_id = $1 AND r.reporter_id = $2 AND r.ended_at IS NULL
         """,
         organisation,
         reporter_id,
@@ -128,11 +179,13 @@ async def select_page(
     rows = await db.fetch(
         """
         -- reporter_store.select_page
-        SELECT r.id, r.organisation_id, r.reporter_id, u.code, r.designated_at,
+        SELECT r.id, r.organisation_id, r.reporter_id, u.code, r.designated_at, r.ended_at,
                r.contact_epoch, r.contact
           FROM registry.reporter AS r
           JOIN registry.unit AS u ON u.id = r.unit_id
-         WHERE r.organisation_id = $1 AND (r.designated_at, r.id) > ($2, $3)
+         WHERE r.organisation_id = $1
+           AND r.ended_at IS NULL
+           AND (r.designated_at, r.id) > ($2, $3)
          ORDER BY r.designated_at, r.id
          LIMIT $4
         """,
@@ -150,5 +203,6 @@ def _reporter(row: "Record") -> ReporterRow:
         reporter_id=row["reporter_id"],
         unit=row["code"],
         designated_at=row["designated_at"],
+        left=row["ended_at"] is not None,
         sealed=Sealed(row["contact_epoch"], row["contact"]),
     )

@@ -58,7 +58,7 @@ async def designate_reporter(
     keys: tuple[DataKeys, IndexKeys],
     now: datetime,
 ) -> tuple[Reporter, bool]:
-    """Designate a reporter or change what is known of him; true where he is new.
+    """Designate a reporter or change what is known of him; true where he is new, or is back.
 
     Saying the same again changes nothing. Another unit holds for later signals only: each
     signal keeps the match unit that it was registered under.
@@ -69,12 +69,14 @@ async def designate_reporter(
         raise InvalidBodyError([UNKNOWN_UNIT])
     row = _row(wanted, actor.organisation, contact_keys, now)
     stored = await reporter_store.claim_reporter(db, row, unit)
-    is_new = stored.id == row.id
+    is_new = stored.left or stored.id == row.id
     is_changed = (stored.unit, stored.open(contact_keys)) != (wanted.unit, wanted.contact)
     if is_changed:
         binding = reporter_binding(stored.id, actor.organisation)
         sealed = seal_contact(contact_keys, wanted.contact, binding)
         await reporter_store.update_reporter(db, stored.id, unit, sealed)
+    if stored.left:
+        await reporter_store.renew_reporter(db, stored.id, now)
     if is_new or is_changed:
         await reporter_store.upsert_person(db, stored.id, person_keys(wanted.contact, index_keys))
         event = Event.REPORTER_DESIGNATED if is_new else Event.REPORTER_CHANGED
@@ -83,7 +85,7 @@ async def designate_reporter(
         id=stored.id,
         reporter_id=wanted.reporter_id,
         unit=wanted.unit,
-        designated_at=stored.designated_at,
+        designated_at=now if is_new else stored.designated_at,
         contact=wanted.contact,
     )
     return reporter, is_new

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
-from notify import ledger
+from notify import ledger, moves
 from schemas.database import Db
 from schemas.dates import ARCHIVE_YEARS, local_date, local_midnight, years_after
 from vin import audit, retention_store
@@ -17,7 +17,7 @@ from vin.audit import Entry, Event
 from vin.errors import NotFoundError
 from vin.store import RETRY_KEPT
 
-BATCH = 500
+BATCH = 100
 SWEEPER = "sweeper"
 # A void match stays in sight of both sides so long; its unjustified leg lost its tokens at once.
 VOID_KEPT = timedelta(days=30)
@@ -65,6 +65,7 @@ async def destroy(db: Db, signals: Sequence[UUID]) -> int:
     matches = await retention_store.delete_matches(db, signals)
     await retention_store.delete_sides(db, signals)
     gone = await ledger.withdraw_matches(db, matches)
+    gone += await moves.withdraw(db, signals)
     await audit.forget_objects(db, [*signals, *matches, *gone])
     await retention_store.delete_signals(db, signals)
     return len(matches)
@@ -74,6 +75,7 @@ async def erase(db: Db, signal: UUID) -> None:
     """Destroy one locked signal; its matches stay void in sight of the other sides (L5)."""
     await retention_store.close_matches(db, [signal], "void")
     gone = await ledger.withdraw_sides(db, [signal])
+    gone += await moves.withdraw(db, [signal])
     await audit.forget_objects(db, [signal, *gone])
     await audit.forget_details(db, signal)
     await retention_store.delete_sides(db, [signal])

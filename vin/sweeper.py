@@ -28,15 +28,18 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 async def run_sweeper(pool: "Pool[Record]", clock: Clock, stop: asyncio.Event) -> None:
     """Sweep until `stop` is set; an outage is waited out, a bug ends the process."""
+    loop = asyncio.get_running_loop()
     while not stop.is_set():
+        began = loop.time()
         try:
             done = await sweep_turn(pool, clock)
         except OUTAGE as error:
             log.warning("sweeper paused", reason=type(error).__name__)
             done = 0
-        if not done:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), IDLE_SECONDS)
+        # After a batch it rests as long as that took, so that registering goes on meanwhile.
+        rest = loop.time() - began if done else IDLE_SECONDS
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), rest)
 
 
 async def sweep_turn(pool: "Pool[Record]", clock: Clock, steps: tuple[Step, ...] = STEPS) -> int:

@@ -193,7 +193,8 @@ async def prepare(
         "VIN_KEYS": str(data / "keys"),
         "VIN_CLOCK_OFFSET": environment["api"]["VIN_CLOCK_OFFSET"],
     }
-    await apply_region(read_settings(OnboardSettings, settings), region, "vin up")
+    folder = file.parent if file else data
+    await apply_region(read_settings(OnboardSettings, settings), region, "vin up", folder)
     return [
         {
             "organisation": organisation.name,

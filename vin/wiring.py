@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -33,6 +34,7 @@ from vin.crypto.pseudonym import IndexKeys
 from vin.crypto.seal import DataKeys, FileKek
 from vin.databases import migrations
 from vin.errors import StartError
+from vin.excluded import excluded_tokens, read_excluded
 from vin.keyholder import app as keyholder_app
 from vin.keyholder import context as keyholder_context
 from vin.keyholder.evaluator import open_evaluator
@@ -139,26 +141,38 @@ async def run_migrate(settings: MigrateSettings) -> None:
 async def run_onboard(settings: OnboardSettings, file: Path) -> None:
     """Apply a region file and say what changed."""
     region = parse_region(read_region_data(file), str(file))
-    await apply_region(settings, region, getpass.getuser())
+    await apply_region(settings, region, getpass.getuser(), file.parent)
 
 
-async def apply_region(settings: OnboardSettings, region: Region, operator: str) -> list[str]:
-    """Make the index and the key holder, as far as given, equal to the region file.
+async def apply_region(
+    settings: OnboardSettings, region: Region, operator: str, folder: Path
+) -> list[str]:
+    """Make the index and the key holder, as far as given, equal to the region file in `folder`.
 
     Returns what changed, a line a table; nothing the second time.
     """
     changed: list[str] = []
     kek = FileKek.load(settings.keys / keyfile.CONTACT_KEK)
     if settings.database_url is not None:
+        addresses = excluded_of(settings, region, folder)
         async with connection(settings.database_url, "vin") as db, db.transaction():
             now = await Clock(settings.clock_offset).now(db)
             await data_keys.ensure_data_key(db, kek, now)
             keys = await data_keys.load_data_keys(db, kek)
-            changed += (await onboard.onboard(db, region, keys, operator, now)).lines()
+            changes = await onboard.onboard(db, region, keys, operator, now, addresses)
+            changed += changes.lines()
     if settings.keyholder_database_url is not None:
         async with connection(settings.keyholder_database_url, "vin.keyholder") as db:
             changed += await onboard.onboard_keyholder(db, region)
     return changed
+
+
+def excluded_of(settings: OnboardSettings, region: Region, folder: Path) -> set[UUID]:
+    """The tokens of the addresses that never match; the index's key is read only if there are."""
+    excluded = read_excluded(region, folder)
+    if not excluded:
+        return set()
+    return excluded_tokens(excluded, IndexKeys.load(settings.keys / keyfile.INDEX))
 
 
 async def run_api(settings: ApiSettings) -> None:

@@ -171,7 +171,7 @@ def test_a_signal_without_a_child_cannot_exist() -> None:
 def member(number: int, child: int, until: date = FAR) -> Member:
     return Member(
         child=Token(uuid_of(1, child)),
-        registered_at=START + timedelta(minutes=number),
+        arrived_at=START + timedelta(minutes=number),
         remove_on=until,
         destroy_by=FAR,
     )
@@ -181,7 +181,7 @@ def test_m5_a_hub_starts_with_the_first_child_above_the_limit() -> None:
     twice_each = [member(number, number // 2) for number in range(10)]
 
     assert hub_since(twice_each, 5) is None
-    assert hub_since(twice_each, 4) == twice_each[8].registered_at
+    assert hub_since(twice_each, 4) == twice_each[8].arrived_at
 
 
 def test_m5_children_of_the_past_do_not_count() -> None:

@@ -10,18 +10,19 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict
 
 from schemas.problem import Problem
-from vin import reporters
+from vin import reporters, succession
 from vin.api.context import CONTEXT
 from vin.contacts import Contact
 from vin.errors import Fault, InvalidBodyError, NotFoundError
 from vin.fields import Email, Line, Phone
 from vin.reporters import UNKNOWN_UNIT, Actor, Designation, Reporter, Wanted
+from vin.succession import Departure
 from vin.web.body import read, reply
 from vin.web.caller import CALLER
 from vin.web.problems import REQUEST_ID
 from vin.web.query import CursorOf, Page, Position, cursor_text, read_query
 from vin.web.routes import Route
-from vin.web.wire import Instant, Wire
+from vin.web.wire import Instant, ReporterCode, Wire
 
 REPORTER_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 BAD_REPORTER_ID = Fault("reporterId", "pattern", "Expected 1 to 64 letters, digits and . _ ~ -")
@@ -58,6 +59,12 @@ class ReporterList(Wire):
 
     items: list[ReporterOut]
     next_cursor: str | None
+
+
+class SuccessorQuery(Wire):
+    """Who succeeds a reporter (W3)."""
+
+    successor_id: ReporterCode | None = None
 
 
 class _UnitIn(BaseModel):
@@ -139,6 +146,20 @@ async def list_reporters(request: web.Request) -> web.Response:
     return reply(ReporterList(items=list(map(reporter_out, found)), next_cursor=cursor))
 
 
+async def delete_reporter(request: web.Request) -> web.Response:
+    """End a designation; what was his goes to the successor, if one is named."""
+    context = request.app[CONTEXT]
+    reporter_id = request.match_info["reporterId"]
+    successor_id = read_query(request, SuccessorQuery).successor_id
+    if not REPORTER_ID.fullmatch(reporter_id):
+        raise NotFoundError
+    departure = Departure(reporter_id, successor_id)
+    async with context.pool.acquire() as db, db.transaction():
+        now = await context.clock.now(db)
+        await succession.end_reporter(db, departure, actor_of(request), now)
+    return web.Response(status=204)
+
+
 def actor_of(request: web.Request) -> Actor:
     return Actor(
         organisation=request[CALLER].organisation_id,
@@ -186,6 +207,17 @@ ROUTES = (
         handler=get_reporter,
         scope="reporters",
         response=ReporterOut,
+        problems=(Problem.NOT_FOUND,),
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/reporters/{reporterId}",
+        operation_id="deleteReporter",
+        summary="Beëindig de aanwijzing van een professional",
+        handler=delete_reporter,
+        scope="reporters",
+        query=SuccessorQuery,
+        success=(204,),
         problems=(Problem.NOT_FOUND,),
     ),
 )

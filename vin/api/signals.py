@@ -1,21 +1,17 @@
 """HTTP for signals."""
 
 import json
-from collections import Counter
 from datetime import UTC, datetime
 from uuid import UUID
 
 from aiohttp import web
 
-from matching.model import Role
 from schemas.problem import Problem
 from vin import signals
 from vin.api.context import CONTEXT, Context
+from vin.api.keys import permit_of, placed, refuse_foreign, role_and_token
 from vin.api.wire import (
-    DOMAIN_OF,
-    ChildKey,
     Ground,
-    HouseholdKey,
     SignalIn,
     SignalList,
     SignalOut,
@@ -23,23 +19,15 @@ from vin.api.wire import (
     SignalRead,
     WithdrawalIn,
 )
-from vin.crypto.pseudonym import Token
-from vin.crypto.sign import Permit, SignatureRefusedError
-from vin.errors import Fault, InvalidBodyError, PermitRefusedError
+from vin.errors import Fault, InvalidBodyError
 from vin.signals import Registration, Wanted, Withdrawal
 from vin.web.body import read, reply
-from vin.web.caller import CALLER, Caller
+from vin.web.caller import CALLER
 from vin.web.problems import REQUEST_ID
 from vin.web.query import Position, cursor_text, path_uuid, read_query
 from vin.web.routes import Route
 
 START = Position(datetime(1970, 1, 1, tzinfo=UTC), (UUID(int=0),))
-ROLES = {
-    "bsn": Role.CHILD,
-    "demographic": Role.WEAK,
-    "parent": Role.PARENT,
-    "address": Role.ADDRESS,
-}
 GROUNDS = {Ground.UNJUSTIFIED: "unjustified", Ground.RISK_GONE: "risk_gone"}
 
 
@@ -57,11 +45,10 @@ async def post_signal(request: web.Request) -> web.Response:
 def registration_of(request: web.Request, context: Context) -> Registration:
     """Turn a request into a registration, or refuse it with all its faults."""
     key, body = read_keyed(request)
-    faults = domain_faults(body, context.region)
-    if faults:
-        raise InvalidBodyError(faults)
+    given = [("child", body.child), *placed(body.household)]
+    refuse_foreign(given, context.region)
     caller = request[CALLER]
-    tokens = [(ROLES[what], token_of(each, context)) for what, each in keys_of(body)]
+    tokens = [role_and_token(key, context) for _, key in given]
     child = tokens[0][1].lookup
     return Registration(
         organisation=caller.organisation_id,
@@ -77,7 +64,7 @@ def registration_of(request: web.Request, context: Context) -> Registration:
         tokens=tokens,
         remove_on=body.remove_on,
         destroy_by=body.destroy_by,
-        permit=permit_of(body, caller, context),
+        permit=permit_of(body.permit, given, caller, context, body.reporter_id),
     )
 
 
@@ -98,44 +85,10 @@ def read_keyed(request: web.Request) -> tuple[UUID, SignalIn]:
     return key, body
 
 
-def keys_of(body: SignalIn) -> list[tuple[str, ChildKey | HouseholdKey]]:
-    """All keys of a registration with what they stand for, the child's first."""
-    return [(body.child.kind, body.child), *((key.role, key) for key in body.household)]
-
-
-def domain_faults(body: SignalIn, region: str) -> list[Fault]:
-    """Every domain must be one of this region's."""
-    places = ["child", *(f"household.{place}" for place in range(len(body.household)))]
-    return [
-        Fault(f"{place}.domain", "domain", "This domain is not of this region.")
-        for place, (what, key) in zip(places, keys_of(body), strict=True)
-        if key.domain != f"{region}/{DOMAIN_OF[what]}"
-    ]
-
-
-def token_of(key: ChildKey | HouseholdKey, context: Context) -> Token:
-    """Apply the index's own key to an element."""
-    return context.secrets.index.token(key.domain, key.epoch, key.element)
-
-
 def canonical(body: SignalIn) -> bytes:
     """The body without its permit, in one spelling: what makes a retry the same request."""
     members = body.model_dump(mode="json", by_alias=True, exclude={"permit"})
     return json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
-
-
-def permit_of(body: SignalIn, caller: Caller, context: Context) -> Permit | PermitRefusedError:
-    """The permit if it pays for these keys of this reporter of this client, else why not."""
-    try:
-        permit = context.verify_permit(body.permit)
-    except SignatureRefusedError as error:
-        return PermitRefusedError(f"The permit was refused: {error}.")
-    if permit.client_id != caller.client_id or permit.reporter_id != body.reporter_id:
-        return PermitRefusedError("The permit is another's.")
-    needed = Counter(f"{key.domain}/{key.epoch}" for _, key in keys_of(body))
-    if any(count > permit.elements.get(domain, 0) for domain, count in needed.items()):
-        return PermitRefusedError("The permit does not pay for these keys.")
-    return permit
 
 
 async def get_signal(request: web.Request) -> web.Response:

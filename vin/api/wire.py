@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
 from matching.model import Kind, Status
 from vin.fields import Line
+from vin.web.problems import ProblemDetails
 from vin.web.query import CursorOf, Page, Position
 from vin.web.wire import (
     Domain,
@@ -42,7 +43,14 @@ def _family(household: "list[HouseholdKey]") -> "list[HouseholdKey]":
     return household
 
 
+def _paid(permit: str | None, info: ValidationInfo) -> str | None:
+    if permit is None and info.data.get("household"):
+        raise refusal(code="required", reason="A permit is required unless the household is empty.")
+    return permit
+
+
 FittingDomain = Annotated[Domain, AfterValidator(_fitting)]
+PermitText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,40}$")]
 
 
@@ -73,7 +81,49 @@ class SignalIn(Wire):
     household: Annotated[list[HouseholdKey], Field(default=[]), AfterValidator(_family)]
     remove_on: LocalDate | None = None
     destroy_by: LocalDate | None = None
-    permit: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    permit: PermitText
+
+
+class BsnKey(ChildKey):
+    """A child's unblinded element, by number."""
+
+    kind: Literal["bsn"]
+
+
+Household = Annotated[list[HouseholdKey], AfterValidator(_family)]
+
+
+class ChildFoundIn(Wire):
+    """The number of a child that was registered by name."""
+
+    child: BsnKey
+    permit: PermitText
+
+
+class HouseholdIn(Wire):
+    """The household keys from now on; none at all need no permit."""
+
+    household: Household
+    permit: Annotated[PermitText | None, AfterValidator(_paid), Field(validate_default=True)] = None
+
+
+class RelationIn(Wire):
+    """What the population register tells of one child; what is absent it does not tell."""
+
+    child: BsnKey
+    household: Household | None = None
+    moved_to: Annotated[str, StringConstraints(pattern=r"^GM[0-9]{4}$")] | None = None
+    deceased: bool = False
+    reporter_id: ReporterCode
+    permit: PermitText
+
+
+class RelationOut(Wire):
+    """What became of one line of the feed."""
+
+    line: int
+    status: int
+    problem: ProblemDetails | None = None
 
 
 class SignalOut(Wire):

@@ -1,18 +1,17 @@
-"""Whether a caller takes JSON, by RFC 9110, section 12.5.1."""
+"""Whether a caller takes what is offered, by RFC 9110, section 12.5.1."""
 
 from aiohttp import hdrs, web
 
-# From the vaguest to the most exact: the most exact range that fits decides.
-RANGES = ("*/*", "application/*", "application/json")
 
-
-def accepts_json(request: web.Request) -> bool:
-    """Tell whether `Accept` leaves room for application/json."""
+def accepts(request: web.Request, media_type: str) -> bool:
+    """Tell whether `Accept` leaves room for a type below application/."""
     header = ",".join(request.headers.getall(hdrs.ACCEPT, []))
     if not header.strip():
         return True
     weights = dict(map(_weight, header.lower().split(",")))
-    named = [weights[name] for name in RANGES if name in weights]
+    # From the vaguest to the most exact: the most exact range that fits decides.
+    ranges = ("*/*", "application/*", media_type)
+    named = [weights[name] for name in ranges if name in weights]
     return bool(named) and named[-1] > 0
 
 

@@ -47,7 +47,11 @@ async def receive(request: web.Request) -> bytes:
 
 def read(request: web.Request, model: type[ModelT]) -> ModelT:
     """Take the JSON body as `model`, or raise InvalidBodyError with all its faults."""
-    body = request[BODY]
+    return parse(request[BODY], model)
+
+
+def parse(body: bytes, model: type[ModelT]) -> ModelT:
+    """Take JSON as `model`, or raise InvalidBodyError with all its faults."""
     faults = _duplicates(body)
     try:
         # The bytes again: strict types know dates and ids from JSON alone.

@@ -163,11 +163,12 @@ def _successes(route: Route, references: Mapping[Use, Json]) -> dict[str, Json]:
     schema: Json = {"type": "object"}
     if route.response is not None:
         schema = references[route.response, "serialization"]
+    content = {"content": {route.answer_type: {"schema": schema}}}
     return {
         str(status): {
             "description": HTTPStatus(status).phrase,
             "headers": {"API-Version": VERSION},
-            "content": {JSON: {"schema": schema}},
+            **({} if status == HTTPStatus.NO_CONTENT else content),
         }
         for status in route.success
     }
@@ -203,7 +204,8 @@ def _possible(route: Route) -> set[Problem]:
             Problem.UNAVAILABLE,
         }
     if route.body_type is not None:
-        possible |= {Problem.BODY_TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE}
+        possible.add(Problem.UNSUPPORTED_MEDIA_TYPE)
+        possible |= set() if route.lines else {Problem.BODY_TOO_LARGE}
     if "{" in route.path:
         possible.add(Problem.NOT_FOUND)
     return possible

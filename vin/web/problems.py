@@ -13,6 +13,7 @@ from pydantic import Field
 from schemas.problem import Problem
 from vin.errors import (
     AmbiguousSideError,
+    DuplicateSignalError,
     HistoryOpenedError,
     IdempotencyConflictError,
     InsufficientScopeError,
@@ -21,6 +22,7 @@ from vin.errors import (
     NotAuthenticatedError,
     NotEntitledError,
     NotFoundError,
+    OtherChildError,
     PermitRefusedError,
     PermitSpentError,
     QuotaExceededError,
@@ -61,6 +63,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     PermitRefusedError: Problem.PERMIT_REFUSED,
     PermitSpentError: Problem.PERMIT_SPENT,
     SignalEndedError: Problem.SIGNAL_ENDED,
+    OtherChildError: Problem.OTHER_CHILD,
+    DuplicateSignalError: Problem.DUPLICATE_SIGNAL,
     QuotaExceededError: Problem.QUOTA_EXCEEDED,
     TokenRequestError: Problem.TOKEN_REQUEST,
     UnavailableError: Problem.UNAVAILABLE,
@@ -136,20 +140,25 @@ def problem_of(error: Exception) -> Problem:
 
 
 def respond(problem: Problem, request_id: UUID, error: Exception | None = None) -> web.Response:
-    """Make the answer to a request that failed, with what the error has to tell."""
-    document = ProblemDetails(
-        type=problem.type,
-        title=problem.title,
-        status=problem.status,
-        detail=str(error) if isinstance(error, VinError) else f"{problem.title}.",
-        instance=request_id.urn,
-    ).model_copy(update=_members(error))
+    """Make the answer to a request that failed."""
+    document = details(problem, request_id, error)
     return web.Response(
         body=document.model_dump_json(by_alias=True, exclude_none=True).encode(),
         status=problem.status,
         headers=_headers(error),
         content_type=MEDIA_TYPE,
     )
+
+
+def details(problem: Problem, request_id: UUID, error: Exception | None) -> ProblemDetails:
+    """Write down what went wrong, with what the error has to tell."""
+    return ProblemDetails(
+        type=problem.type,
+        title=problem.title,
+        status=problem.status,
+        detail=str(error) if isinstance(error, VinError) else f"{problem.title}.",
+        instance=request_id.urn,
+    ).model_copy(update=_members(error))
 
 
 def _members(error: Exception | None) -> dict[str, object]:

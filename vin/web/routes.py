@@ -9,9 +9,10 @@ from aiohttp import HttpVersion11, hdrs, web
 from pydantic import BaseModel
 
 from schemas.problem import Problem
-from vin.web.accept import accepts_json
+from vin.web.accept import accepts
 from vin.web.bearer import BEARER, Bearer
 from vin.web.body import BODY, JSON, receive
+from vin.web.lines import NDJSON
 from vin.web.problems import Handler, add_headers, edge
 from vin.web.query import refuse_query
 
@@ -24,8 +25,9 @@ class Route:
 
     `scope` None: no access token is asked for. `form` and `request` are the body, as form
     fields or JSON; `query` the parameters; `idempotent` asks for an Idempotency-Key.
-    `success` lists the statuses of `response`; `problems` what the rest does not imply.
-    Within `seconds` the request is read and answered.
+    `lines` makes body and answer NDJSON that is read and written as it comes; `request` and
+    `response` are one line of it. `success` lists the statuses of `response`; `problems` what
+    the rest does not imply. Within `seconds` the request is read and answered.
     """
 
     method: str
@@ -37,6 +39,7 @@ class Route:
     request: type[BaseModel] | None = None
     form: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
+    lines: bool = False
     idempotent: bool = False
     response: type[BaseModel] | None = None
     success: Sequence[int] = (200,)
@@ -48,7 +51,12 @@ class Route:
         """The content type of the body, if there is one."""
         if self.form is not None:
             return FORM
-        return None if self.request is None else JSON
+        return None if self.request is None else self.answer_type
+
+    @property
+    def answer_type(self) -> str:
+        """The content type of what is answered when all goes well."""
+        return NDJSON if self.lines else JSON
 
 
 def application(routes: Iterable[Route], bearer: Bearer | None = None) -> web.Application:
@@ -72,9 +80,9 @@ def _add(app: web.Application, route: Route) -> None:
 async def _serve(request: web.Request, *, route: Route) -> web.StreamResponse:
     """Check what every operation checks: size first, then form, then the right to call."""
     async with asyncio.timeout(route.seconds):
-        if route.body_type is not None:
+        if route.body_type is not None and not route.lines:
             request[BODY] = await receive(request)
-        if not accepts_json(request):
+        if not accepts(request, route.answer_type):
             raise web.HTTPNotAcceptable
         if route.scope is not None:
             await request.app[BEARER].authorise(request, route.scope)

@@ -1,7 +1,7 @@
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from vin.web.accept import accepts_json
+from vin.web.accept import accepts
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,9 @@ from vin.web.accept import accepts_json
     ],
 )
 def test_json_is_taken(accept: str) -> None:
-    assert accepts_json(make_mocked_request("GET", "/", headers={"Accept": accept}))
+    request = make_mocked_request("GET", "/", headers={"Accept": accept})
+
+    assert accepts(request, "application/json")
 
 
 @pytest.mark.parametrize(
@@ -36,4 +38,6 @@ def test_json_is_taken(accept: str) -> None:
     ],
 )
 def test_json_is_not_taken(accept: str) -> None:
-    assert not accepts_json(make_mocked_request("GET", "/", headers={"Accept": accept}))
+    request = make_mocked_request("GET", "/", headers={"Accept": accept})
+
+    assert not accepts(request, "application/json")
