@@ -71,7 +71,8 @@ async def up(options: Options, settings: UpSettings) -> None:
     ready = data / "ready.json"
     ready.unlink(missing_ok=True)
     async with AsyncExitStack() as stack:
-        servers = await start_servers(stack, data, settings)
+        lost = asyncio.Event()
+        servers = await start_servers(stack, data, settings, lost)
         mail = data / "mail"
         smtp = options.smtp or f"127.0.0.1:{await stack.enter_async_context(mail_server(mail))}"
         ports = choose_ports(options.port)
@@ -90,7 +91,7 @@ async def up(options: Options, settings: UpSettings) -> None:
         if not stop.is_set():
             stack.callback(ready.unlink, missing_ok=True)
             write_ready(ready, announcement(environment["api"], servers, mail, clients))
-        await first(stop, watch)
+        await first(stop, lost, watch)
 
 
 def private_folder(folder: Path) -> None:
@@ -103,11 +104,16 @@ def private_folder(folder: Path) -> None:
         raise StartError(message) from error
 
 
-async def start_servers(stack: AsyncExitStack, data: Path, settings: UpSettings) -> Servers:
-    """Start what the environment does not give, and make the two databases."""
+async def start_servers(
+    stack: AsyncExitStack, data: Path, settings: UpSettings, lost: asyncio.Event
+) -> Servers:
+    """Start what the environment does not give, and make the two databases.
+
+    `lost` is set when a server that was started here ends by itself.
+    """
     given = settings.database_url
-    postgres = await given_or_started(given, embedded.postgres(data), stack)
-    redis = await given_or_started(settings.redis_url, embedded.valkey(data), stack)
+    postgres = await given_or_started(given, embedded.postgres(data, ended=lost), stack)
+    redis = await given_or_started(settings.redis_url, embedded.valkey(data, ended=lost), stack)
     await embedded.check_postgres(postgres)
     await embedded.check_redis(redis)
     index = given or await databases.ensure(postgres, "vin")
@@ -311,12 +317,18 @@ def write_ready(path: Path, content: Mapping[str, object]) -> None:
     fresh.rename(path)
 
 
-async def first(stop: asyncio.Event, watch: Sequence["asyncio.Task[int]"]) -> None:
-    """Wait until we are to stop; StartError when a process ended by itself before that."""
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([stopping, *watch], return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not stop.is_set():
+async def first(
+    stop: asyncio.Event, lost: asyncio.Event, watch: Sequence["asyncio.Task[int]"]
+) -> None:
+    """Wait until we are to stop; StartError when a process ended by itself before that.
+
+    A lost server is told by its own context, which ends when this returns.
+    """
+    events = [asyncio.create_task(event.wait()) for event in (stop, lost)]
+    await asyncio.wait([*events, *watch], return_when=asyncio.FIRST_COMPLETED)
+    for event in events:
+        event.cancel()
+    if not (stop.is_set() or lost.is_set()):
         names = [name for name, task in zip(PROCESSES, watch, strict=True) if task.done()]
         message = f"vin {names[0]} ended by itself; its log tells why."
         raise StartError(message)
