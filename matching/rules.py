@@ -80,9 +80,9 @@ def keys_in_common(a: Signal, b: Signal, policy: Policy) -> frozenset[Token]:
 
 
 def hub_since(members: Iterable[Member], limit: int) -> datetime | None:
-    """M5: the instant at which a household token came to more than `limit` live children, if it did.
+    """M5: when a household token came to more than `limit` live children, if it did.
 
-    It depends on when signals registered, not on when a matcher looked.
+    It goes by when these signals registered, not by when a matcher looked.
     """
     arrived: list[Member] = []
     for member in sorted(members, key=lambda each: each.registered_at):

@@ -39,7 +39,7 @@ from vin.wiring import apply_region, stop_on_signal
 
 PROCESSES = ("keyholder", "api", "worker")
 READY_SECONDS = 60
-END_SECONDS = 8
+END_SECONDS = 6
 DEFAULT_PORT = 8080
 
 
@@ -66,6 +66,7 @@ class Servers:
 async def up(options: Options, settings: UpSettings) -> None:
     """Run until SIGTERM or SIGINT; StartError when a part cannot start or ends by itself."""
     stop = stop_on_signal()
+    os.umask(0o077)
     data = options.data.absolute()
     private_folder(data)
     ready = data / "ready.json"
@@ -78,10 +79,7 @@ async def up(options: Options, settings: UpSettings) -> None:
         ports = choose_ports(options.port)
         environment = environment_of(data, servers, ports, smtp, options.clock_offset)
         clients = await prepare(data, servers, environment, options.region)
-        children = [
-            await stack.enter_async_context(child(name, environment[name], data / "log"))
-            for name in PROCESSES
-        ]
+        children = await stack.enter_async_context(processes(environment, data / "log"))
         watch = [asyncio.create_task(process.wait()) for process in children]
         await until_ready(
             [environment["api"]["VIN_API_URL"], environment["api"]["VIN_KEYHOLDER_URL"]],
@@ -235,13 +233,26 @@ def client_ids(region: Mapping[str, object]) -> list[str]:
 
 
 @asynccontextmanager
-async def child(name: str, environment: Mapping[str, str], logs: Path) -> AsyncIterator[Process]:
-    """Run `vin NAME` with its own log; it ends with us, also when we are killed."""
+async def processes(
+    environment: Mapping[str, Mapping[str, str]], logs: Path
+) -> AsyncIterator[list[Process]]:
+    """Run all of VIN's processes; they end with us, also when we are killed."""
+    started: list[Process] = []
+    try:
+        for name in PROCESSES:
+            started.append(await start_process(name, environment[name], logs))  # noqa: PERF401 - what did start must end
+        yield started
+    finally:
+        await end_processes(started)
+
+
+async def start_process(name: str, environment: Mapping[str, str], logs: Path) -> Process:
+    """Start `vin NAME` with its own log."""
     plain = {
         key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ
     }
     with (logs / f"{name}.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             *(sys.executable, "-IS", CHILD, str(os.getpid()), str(int(signal.SIGKILL)), "stay"),
             *(sys.executable, "-m", "vin", name),
             stdin=DEVNULL,
@@ -249,21 +260,19 @@ async def child(name: str, environment: Mapping[str, str], logs: Path) -> AsyncI
             stderr=log,
             env={**plain, **environment},
         )
-    try:
-        yield process
-    finally:
-        await end(process)
 
 
-async def end(process: Process) -> None:
-    """Ask a process to end, and make it after a while."""
-    with suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        async with asyncio.timeout(END_SECONDS):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
+async def end_processes(started: Sequence[Process]) -> None:
+    """Ask all to end at once, and make those that have not after a while."""
+    for process in started:
+        with suppress(ProcessLookupError):
+            process.terminate()
+    ends = [asyncio.create_task(process.wait()) for process in started]
+    if ends:
+        await asyncio.wait(ends, timeout=END_SECONDS)
+    for process in started:
+        with suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
 
 
