@@ -3,24 +3,19 @@
 import asyncpg
 import redis
 
-# A server that restarts, fails over, is full or gone. Loops wait these out; every other
-# error is a bug and ends the process. asyncpg reports a dropped connection as InterfaceError,
-# and a commit whose answer never came as InternalClientError.
+# A server that restarts, fails over, is full, refuses writes or is gone. Loops wait these
+# out; every other error is a bug and ends the process. asyncpg reports a dropped connection
+# as InterfaceError, and a commit whose answer never came as InternalClientError.
 OUTAGE = (
     OSError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.TransactionRollbackError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
+    asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,
-    redis.ConnectionError,
-    redis.TimeoutError,
-    redis.OutOfMemoryError,
-    redis.ReadOnlyError,
+    redis.RedisError,
 )
 
 

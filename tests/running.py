@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vin.embedded.server import CHILD
+
 READY_SECONDS = 60
+# A test process that is killed must not leave VIN behind.
+ENDS_WITH_US = (
+    sys.executable,
+    "-IS",
+    str(CHILD),
+    str(os.getpid()),
+    str(int(signal.SIGTERM)),
+    "stay",
+)
 END_SECONDS = 15
 
 
@@ -28,8 +39,9 @@ class Up:
 @contextmanager
 def running(data: Path, *options: str) -> Iterator[Up]:
     """Run `vin up` in a process group of its own until the end of the block."""
+    port = () if "--port" in options else ("--port", "0")
     process = subprocess.Popen(
-        [sys.executable, "-m", "vin", "up", "--data", str(data), "--port", "0", *options],
+        [*ENDS_WITH_US, sys.executable, "-m", "vin", "up", "--data", str(data), *port, *options],
         env={**os.environ, "DATABASE_URL": "", "REDIS_URL": ""},
         start_new_session=True,
     )

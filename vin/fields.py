@@ -14,7 +14,8 @@ _LAST_LABEL = rf"(?=[^.]*[A-Za-z]){_LABEL}"
 _EMAIL = re.compile(rf"(?=[^@]{{1,64}}@){_LOCAL}(?:\.{_LOCAL})*@(?:{_LABEL}\.)+{_LAST_LABEL}")
 _PHONE = re.compile(r"(?=.*[0-9])[0-9 +()-]{5,25}")
 # What could forge a line of a mail, and what can make a name read as another.
-_HIDDEN_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
+_HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_JOINERS = {"\u200c", "\u200d"}  # some scripts need these to spell a name
 _HIDDEN_DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
@@ -42,9 +43,8 @@ def _phone(text: str) -> str:
 
 def _is_hidden(character: str) -> bool:
     return (
-        unicodedata.category(character) in _HIDDEN_CATEGORIES
-        or unicodedata.bidirectional(character) in _HIDDEN_DIRECTIONS
-    )
+        unicodedata.category(character) in _HIDDEN_CATEGORIES and character not in _JOINERS
+    ) or unicodedata.bidirectional(character) in _HIDDEN_DIRECTIONS
 
 
 def _line(text: str) -> str:

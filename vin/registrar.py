@@ -7,9 +7,6 @@ the tick, its timing does not tell whether the index knew the child.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-
-from asyncpg import PostgresError
 
 from notify.errors import OUTAGE
 from vin.errors import UnavailableError, VinError
@@ -19,8 +16,7 @@ TICK_SECONDS = 0.005
 BATCH = 64
 
 Answer = Registered | VinError
-# A fault that is nobody's mistake reaches its own request alone, as a 500.
-Settled = Answer | PostgresError
+Settled = Answer | Exception
 Commit = Callable[[Sequence[Registration]], Awaitable[list[Answer]]]
 
 
@@ -58,28 +54,32 @@ class Registrar:
                     answer.set_result(outcome)
 
     async def _settle(self, batch: Sequence[Registration]) -> Sequence[Settled]:
-        """Commit a batch; when it fails as a whole, each alone, so that none fails its neighbours.
+        """Commit a batch; when one spoils it, each alone, so that none fails its neighbours.
 
         A connection lost at commit leaves the outcome unknown: asking again under the same
         idempotency keys tells (decision 5).
         """
-        with suppress(*OUTAGE, PostgresError):
-            return await self._commit_and_ring(batch)
-        return [await self._settle_alone(each) for each in batch]
+        for _ in range(2):
+            try:
+                return await self._commit_and_ring(batch)
+            except OUTAGE:
+                continue
+            except Exception:  # noqa: BLE001 - whatever it is, it must stay with its own request
+                return [await self._settle_alone(each) for each in batch]
+        return [UnavailableError()] * len(batch)
 
     async def _settle_alone(self, registration: Registration) -> Settled:
         try:
             return (await self._commit_and_ring([registration]))[0]
         except OUTAGE:
             return UnavailableError()
-        except PostgresError as error:
+        except Exception as error:  # noqa: BLE001 - its own request answers 500 and logs it
             return error
 
     async def _commit_and_ring(self, batch: Sequence[Registration]) -> list[Answer]:
-        outcomes = await self._commit(batch)
-        with suppress(*OUTAGE):
-            await self._ring()
-        return outcomes
+        answers = await self._commit(batch)
+        await self._ring()
+        return answers
 
 
 async def until_tick() -> None:

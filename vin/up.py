@@ -39,7 +39,7 @@ from vin.wiring import apply_region, stop_on_signal
 
 PROCESSES = ("keyholder", "api", "worker")
 READY_SECONDS = 60
-END_SECONDS = 8
+END_SECONDS = 6
 DEFAULT_PORT = 8080
 
 
@@ -66,21 +66,20 @@ class Servers:
 async def up(options: Options, settings: UpSettings) -> None:
     """Run until SIGTERM or SIGINT; StartError when a part cannot start or ends by itself."""
     stop = stop_on_signal()
+    os.umask(0o077)
     data = options.data.absolute()
     private_folder(data)
     ready = data / "ready.json"
     ready.unlink(missing_ok=True)
     async with AsyncExitStack() as stack:
-        servers = await start_servers(stack, data, settings)
+        lost = asyncio.Event()
+        servers = await start_servers(stack, data, settings, lost)
         mail = data / "mail"
         smtp = options.smtp or f"127.0.0.1:{await stack.enter_async_context(mail_server(mail))}"
         ports = choose_ports(options.port)
         environment = environment_of(data, servers, ports, smtp, options.clock_offset)
         clients = await prepare(data, servers, environment, options.region)
-        children = [
-            await stack.enter_async_context(child(name, environment[name], data / "log"))
-            for name in PROCESSES
-        ]
+        children = await stack.enter_async_context(processes(environment, data / "log"))
         watch = [asyncio.create_task(process.wait()) for process in children]
         await until_ready(
             [environment["api"]["VIN_API_URL"], environment["api"]["VIN_KEYHOLDER_URL"]],
@@ -90,7 +89,7 @@ async def up(options: Options, settings: UpSettings) -> None:
         if not stop.is_set():
             stack.callback(ready.unlink, missing_ok=True)
             write_ready(ready, announcement(environment["api"], servers, mail, clients))
-        await first(stop, watch)
+        await first(stop, lost, watch)
 
 
 def private_folder(folder: Path) -> None:
@@ -103,11 +102,16 @@ def private_folder(folder: Path) -> None:
         raise StartError(message) from error
 
 
-async def start_servers(stack: AsyncExitStack, data: Path, settings: UpSettings) -> Servers:
-    """Start what the environment does not give, and make the two databases."""
+async def start_servers(
+    stack: AsyncExitStack, data: Path, settings: UpSettings, lost: asyncio.Event
+) -> Servers:
+    """Start what the environment does not give, and make the two databases.
+
+    `lost` is set when a server that was started here ends by itself.
+    """
     given = settings.database_url
-    postgres = await given_or_started(given, embedded.postgres(data), stack)
-    redis = await given_or_started(settings.redis_url, embedded.valkey(data), stack)
+    postgres = await given_or_started(given, embedded.postgres(data, ended=lost), stack)
+    redis = await given_or_started(settings.redis_url, embedded.valkey(data, ended=lost), stack)
     await embedded.check_postgres(postgres)
     await embedded.check_redis(redis)
     index = given or await databases.ensure(postgres, "vin")
@@ -230,13 +234,26 @@ def client_ids(region: Mapping[str, object]) -> list[str]:
 
 
 @asynccontextmanager
-async def child(name: str, environment: Mapping[str, str], logs: Path) -> AsyncIterator[Process]:
-    """Run `vin NAME` with its own log; it ends with us, also when we are killed."""
+async def processes(
+    environment: Mapping[str, Mapping[str, str]], logs: Path
+) -> AsyncIterator[list[Process]]:
+    """Run all of VIN's processes; they end with us, also when we are killed."""
+    started: list[Process] = []
+    try:
+        for name in PROCESSES:
+            started.append(await start_process(name, environment[name], logs))  # noqa: PERF401 - what did start must end
+        yield started
+    finally:
+        await end_processes(started)
+
+
+async def start_process(name: str, environment: Mapping[str, str], logs: Path) -> Process:
+    """Start `vin NAME` with its own log."""
     plain = {
         key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ
     }
     with (logs / f"{name}.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             *(sys.executable, "-IS", CHILD, str(os.getpid()), str(int(signal.SIGKILL)), "stay"),
             *(sys.executable, "-m", "vin", name),
             stdin=DEVNULL,
@@ -244,21 +261,19 @@ async def child(name: str, environment: Mapping[str, str], logs: Path) -> AsyncI
             stderr=log,
             env={**plain, **environment},
         )
-    try:
-        yield process
-    finally:
-        await end(process)
 
 
-async def end(process: Process) -> None:
-    """Ask a process to end, and make it after a while."""
-    with suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        async with asyncio.timeout(END_SECONDS):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
+async def end_processes(started: Sequence[Process]) -> None:
+    """Ask all to end at once, and make those that have not after a while."""
+    for process in started:
+        with suppress(ProcessLookupError):
+            process.terminate()
+    ends = [asyncio.create_task(process.wait()) for process in started]
+    if ends:
+        await asyncio.wait(ends, timeout=END_SECONDS)
+    for process in started:
+        with suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
 
 
@@ -312,12 +327,18 @@ def write_ready(path: Path, content: Mapping[str, object]) -> None:
     fresh.rename(path)
 
 
-async def first(stop: asyncio.Event, watch: Sequence["asyncio.Task[int]"]) -> None:
-    """Wait until we are to stop; StartError when a process ended by itself before that."""
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([stopping, *watch], return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not stop.is_set():
+async def first(
+    stop: asyncio.Event, lost: asyncio.Event, watch: Sequence["asyncio.Task[int]"]
+) -> None:
+    """Wait until we are to stop; StartError when a process ended by itself before that.
+
+    A lost server is told by its own context, which ends when this returns.
+    """
+    events = [asyncio.create_task(event.wait()) for event in (stop, lost)]
+    await asyncio.wait([*events, *watch], return_when=asyncio.FIRST_COMPLETED)
+    for event in events:
+        event.cancel()
+    if not (stop.is_set() or lost.is_set()):
         names = [name for name, task in zip(PROCESSES, watch, strict=True) if task.done()]
         message = f"vin {names[0]} ended by itself; its log tells why."
         raise StartError(message)

@@ -2,15 +2,19 @@
 
 import asyncio
 import getpass
+import json
 import logging
 import os
 import signal
 import socket
+import sys
+import traceback
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -312,11 +316,30 @@ def stop_on_signal() -> asyncio.Event:
     return stop
 
 
+class TypesOnly(logging.Formatter):
+    """Of other libraries' log lines, who speaks and which error: their texts may quote values."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        return json.dumps({"logger": record.name, "level": record.levelname, "error": error})
+
+
+def tell_death(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Write where a process died and of what kind of error, without its text."""
+    frames = "".join(traceback.format_tb(trace))
+    structlog.get_logger().critical("process died", error=kind.__name__, trace=frames)
+    for each in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        tell_death(type(each), each, each.__traceback__)
+
+
 def start_logs() -> None:
     """Write logs as JSON lines to standard output: types and ids, never values."""
-    logging.basicConfig(
-        level=logging.WARNING, format='{"logger":"%(name)s","event":"%(levelname)s"}'
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(TypesOnly())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    sys.excepthook = tell_death
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.typing import EncodableT
 
 from notify import queue
+from notify.errors import OUTAGE
 from notify.queue import BELL, GROUP, HIGH_WATER, STREAM, Bell, Entry, Queue, connect, run_bell
 from notify.worker import READ_SECONDS
 
@@ -245,3 +246,13 @@ async def test_the_bell_listens_again_after_an_outage(redis: Redis) -> None:
 
         await heard(bell, redis)
         stop.set()
+
+
+async def test_a_redis_that_refuses_writes_is_an_outage(redis: Redis) -> None:
+    await redis.config_set("min-replicas-to-write", 1)
+    try:
+        with pytest.raises(OUTAGE):
+            await Queue(redis).publish([uuid4()])
+        await Bell(redis).ring("match")
+    finally:
+        await redis.config_set("min-replicas-to-write", 0)

@@ -290,15 +290,20 @@ async def test_a_client_that_leaves_half_way_delivers_nothing() -> None:
     assert len(inbox.envelopes) == 1
 
 
-@pytest.mark.parametrize("limit", ["COMMAND_SECONDS", "MESSAGE_SECONDS"])
+@pytest.mark.parametrize(
+    ("limit", "lines"),
+    [
+        ("COMMAND_SECONDS", ["NOOP"]),
+        ("MESSAGE_SECONDS", ["MAIL FROM:<>", "RCPT TO:<b@x.test>", "DATA"]),
+    ],
+)
 async def test_a_client_that_falls_silent_is_sent_away(
-    monkeypatch: pytest.MonkeyPatch, limit: str
+    monkeypatch: pytest.MonkeyPatch, limit: str, lines: list[str]
 ) -> None:
     async with inbox_and_talk() as (_, talk):
         monkeypatch.setattr(smtpd, limit, 0.05)
-        answers = await talk.say("MAIL FROM:<>", "RCPT TO:<b@x.test>", "DATA")
+        await talk.say(*lines)
 
-        assert codes(answers) == ["250", "250", "354"]
         assert await talk.answer() == "421 4.4.2 Waited too long"
         assert await talk.reader.read() == b""
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import stat
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -126,10 +125,14 @@ async def test_a_second_launcher_on_the_same_folder_is_refused(
 
 async def test_the_end_of_a_server_is_told_at_once_and_as_an_error(tmp_path: Path) -> None:
     ended = asyncio.Event()
-    with pytest.raises(EmbeddedError, match="PostgreSQL stopped"):
+
+    async def kill_server() -> None:
         async with postgres(tmp_path, durable=False, ended=ended):
             os.kill(postmaster(tmp_path), signal.SIGKILL)
             await asyncio.wait_for(ended.wait(), 5)
+
+    with pytest.raises(EmbeddedError, match="PostgreSQL stopped"):
+        await kill_server()
 
 
 async def test_a_start_that_is_cancelled_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -150,11 +153,12 @@ async def test_a_start_that_is_cancelled_leaves_nothing_behind(tmp_path: Path) -
 async def test_the_number_of_a_dead_server_may_be_in_use_again(tmp_path: Path) -> None:
     async with postgres(tmp_path, durable=False):
         left = (tmp_path / "postgres/data/postmaster.pid").read_text().split("\n")
-    with subprocess.Popen(["/bin/sleep", "60"]) as stranger:
-        left[0] = str(stranger.pid)
-        (tmp_path / "postgres/data/postmaster.pid").write_text("\n".join(left))
-        (tmp_path / "postgres/.s.PGSQL.5432.lock").write_text("\n".join(left))
+    stranger = await asyncio.create_subprocess_exec("/bin/sleep", "60")
+    left[0] = str(stranger.pid)
+    (tmp_path / "postgres/data/postmaster.pid").write_text("\n".join(left))
+    (tmp_path / "postgres/.s.PGSQL.5432.lock").write_text("\n".join(left))
 
-        async with postgres(tmp_path, durable=False) as database:
-            assert await query(database, "SELECT 42") == 42
-        stranger.kill()
+    async with postgres(tmp_path, durable=False) as database:
+        assert await query(database, "SELECT 42") == 42
+    stranger.kill()
+    await stranger.wait()

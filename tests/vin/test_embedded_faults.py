@@ -73,7 +73,7 @@ async def test_damaged_data_of_valkey_are_told_in_the_words_of_the_server(tmp_pa
     (manifest,) = tmp_path.glob("valkey/appendonlydir/*.manifest")
     manifest.write_text("nonsense\n")
 
-    with pytest.raises(EmbeddedError, match="Valkey stopped: .*manifest"):
+    with pytest.raises(EmbeddedError, match=r"Valkey stopped: .*manifest"):
         async with valkey(tmp_path):
             pass
 

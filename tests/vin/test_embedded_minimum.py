@@ -60,9 +60,9 @@ async def test_a_url_of_another_kind_is_refused() -> None:
 
 
 async def test_servers_that_are_away_are_told_without_their_password(tmp_path: Path) -> None:
-    with pytest.raises(EmbeddedError, match="^PostgreSQL cannot be used: .*") as database:
+    with pytest.raises(EmbeddedError, match=r"^PostgreSQL cannot be used: ") as database:
         await check_postgres("postgresql://vin:s3cret@127.0.0.1:1/vin")
-    with pytest.raises(EmbeddedError, match="^Redis cannot be used: .*") as queue:
+    with pytest.raises(EmbeddedError, match=r"^Redis cannot be used: ") as queue:
         await check_redis(f"unix://:s3cret@{tmp_path}/none.sock")
 
     assert "s3cret" not in f"{database.value}{queue.value}"

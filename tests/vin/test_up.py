@@ -151,3 +151,16 @@ def test_a_port_in_use_is_named(tmp_path: Path, up: Up) -> None:
     port = up.ready["api"].rpartition(":")[2]
     with pytest.raises(RuntimeError, match="ended with 1"), running(tmp_path, "--port", port):
         pass
+
+
+@pytest.mark.parametrize("binary", [b"/bin/postgres", b"/valkey-server"])
+def test_a_server_that_dies_ends_all(tmp_path: Path, binary: bytes) -> None:
+    data = tmp_path / "data"
+    process = start(data)
+    wait_until_ready(data, process)
+    for pid in processes_of(data):
+        if binary in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+
+    assert process.wait(15) == 1
+    wait_until_gone(data, 5)

@@ -73,7 +73,7 @@ def read_keyed(request: web.Request) -> tuple[UUID, SignalIn]:
     faults: list[Fault] = []
     try:
         (header,) = request.headers.getall("Idempotency-Key", [])
-        key = UUID(header)
+        key = uuid_of(header)
     except ValueError:
         faults = [Fault("Idempotency-Key", "header", "One header with a UUID is required.")]
     try:
@@ -83,6 +83,14 @@ def read_keyed(request: web.Request) -> tuple[UUID, SignalIn]:
     if faults:
         raise InvalidBodyError(faults)
     return key, body
+
+
+def uuid_of(text: str) -> UUID:
+    """Read a UUID in its one usual spelling; ValueError for the others."""
+    value = UUID(text)
+    if str(value) != text.lower():
+        raise ValueError
+    return value
 
 
 def canonical(body: SignalIn) -> bytes:

@@ -38,7 +38,8 @@ def _family(household: "list[HouseholdKey]") -> "list[HouseholdKey]":
     roles = [key.role for key in household]
     if roles.count("parent") > MAX_PARENTS or roles.count("address") > MAX_ADDRESSES:
         raise refusal(code="length", reason="At most 4 parents and 1 address.")
-    if len({(key.role, key.element) for key in household}) < len(household):
+    # The sign does not count: an element and its negative make one token.
+    if len({(key.role, key.element[1:]) for key in household}) < len(household):
         raise refusal(code="duplicate", reason="The same key occurs twice.")
     return household
 

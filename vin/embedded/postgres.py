@@ -142,7 +142,7 @@ def _program(binary: Path, *options: str) -> Program:
 async def _answers(url: str) -> bool:
     try:
         db = await asyncpg.connect(url)
-    except (OSError, asyncpg.CannotConnectNowError):
+    except (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
         return False
     await db.close()
     return True

@@ -19,6 +19,11 @@ READY_SECONDS = 60.0
 CHILD = Path(__file__).with_name("child.py")
 REASON = re.compile(r"(?:FATAL|PANIC|error): +(.+)")  # an ERROR's text may quote values
 TAIL_BYTES = 64 * 1024
+ENVIRONMENT = {
+    "LC_ALL": "C",  # so that DISK_FULL is in English
+    "TZ": "UTC",
+    "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", ""),  # some Pythons do not run without
+}
 DISK_FULL = re.compile(r"No space left on device|wrote only \d+ of \d+ bytes")
 
 
@@ -100,7 +105,7 @@ async def _process(program: Program, home: Home) -> AsyncIterator[Process]:
             stdout=log,
             stderr=log,
             cwd=home.folder,
-            env={"LC_ALL": "C", "TZ": "UTC"},
+            env=ENVIRONMENT,
             pass_fds=(home.lock,),
             start_new_session=True,
         )

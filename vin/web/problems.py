@@ -5,11 +5,11 @@ import traceback
 from collections.abc import Awaitable, Callable
 from uuid import UUID, uuid4
 
-import asyncpg
 import structlog
 from aiohttp import hdrs, web
 from pydantic import Field
 
+from notify.errors import OUTAGE
 from schemas.problem import Problem
 from vin.errors import (
     AmbiguousSideError,
@@ -75,13 +75,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     web.HTTPRequestEntityTooLarge: Problem.BODY_TOO_LARGE,
     web.HTTPUnsupportedMediaType: Problem.UNSUPPORTED_MEDIA_TYPE,
     web.HTTPException: Problem.MALFORMED_REQUEST,
-    # The database is away, full or going down.
-    asyncpg.InsufficientResourcesError: Problem.UNAVAILABLE,
-    asyncpg.InterfaceError: Problem.UNAVAILABLE,
-    asyncpg.InternalClientError: Problem.UNAVAILABLE,
-    asyncpg.OperatorInterventionError: Problem.UNAVAILABLE,
-    asyncpg.PostgresConnectionError: Problem.UNAVAILABLE,
-    OSError: Problem.UNAVAILABLE,
+    **dict.fromkeys(OUTAGE, Problem.UNAVAILABLE),
     Exception: Problem.INTERNAL_ERROR,
 }
 

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientSession
 
 from schemas.database import Db
-from tests.contract.contract_client import Answer, ContractClient, RefusedError
+from tests.contract.contract_client import Answer, ContractClient, RefusedError, b64, unb64
 from tests.numbers import fresh_bsn
 from tests.running import Up
 
@@ -166,6 +166,19 @@ async def test_all_faults_are_named_at_once(clients: list[ContractClient]) -> No
         "removeOn",
         "household.0.role",
     }
+
+
+async def test_an_element_and_its_negative_are_one_key(clients: list[ContractClient]) -> None:
+    body = await body_for(clients[0])
+    (parent,) = body["household"]
+    twin = bytearray(unb64(parent["element"]))
+    twin[0] ^= 1
+    body["household"].append(parent | {"element": b64(bytes(twin))})
+
+    answer = await refused(clients[0], body)
+
+    assert answer.status == 400
+    assert names(answer) == {"household"}
 
 
 async def test_an_unknown_reporter_with_a_permit_of_his_own_is_400(

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,13 +13,15 @@ from uuid import uuid4
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from vin.client import Config
+from vin.client import Address, Bsn, Config, Registration, Reporter, Retry
 from vin.client.keys import decode, encode
 from vin.crypto.keyfile import write_secret
 from vin.crypto.oprf import Key, multiply, prove
 from vin.crypto.signkey import new_client_key
 
 Json = dict[str, Any]
+CHILD, MOTHER, FATHER = "999990019", "999990020", "999990032"
+QUICK = Retry(attempts=3, first_seconds=0.001, longest_seconds=1)
 USES = ("child", "parent", "address", "weak")
 
 
@@ -197,3 +200,21 @@ def config_for(services: Services, folder: Path, **more: object) -> Config:
             **more,
         }
     )
+
+
+def registration() -> Registration:
+    return Registration(
+        reporter_id="p-1",
+        reference="D-1",
+        child=Bsn(CHILD),
+        parents=[Bsn(MOTHER), Bsn(FATHER)],
+        address=Address("1811AB", 50001, "a", "bis"),
+        birth_date=date(2015, 3, 1),
+    )
+
+
+def reporter() -> Reporter:
+    return Reporter(
+        id="p-1", name="Reporter 1", function="teacher", email="reporter-1@school.test",
+        phone="000 000 0001", unit="school",
+    )  # fmt: skip

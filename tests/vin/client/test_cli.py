@@ -3,14 +3,12 @@
 import argparse
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-import pytest_asyncio
 
-from tests.vin.client.services import Services, config_for, serving
+from tests.vin.client.services import Services, config_for
 from vin.client import cli
 
 REGISTRATION = {
@@ -27,12 +25,6 @@ reporter_id = "p-1"
 reference = "D-2"
 child = { surname = "Roos", birth_date = 2015-03-01, sex = "F" }
 """
-
-
-@pytest_asyncio.fixture
-async def services() -> AsyncIterator[Services]:
-    async with serving() as running:
-        yield running
 
 
 @pytest.fixture
