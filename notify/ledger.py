@@ -280,7 +280,7 @@ async def withdraw_sides(db: Db, signals: Collection[UUID]) -> list[UUID]:
 
 
 async def delete_empty(db: Db, notices: Collection[UUID]) -> list[UUID]:
-    """Delete those of these notices that tell of no match any more; ids of all that went with them."""
+    """Delete those of these notices that tell of nothing any more; ids of all that is gone."""
     rows = await db.fetch(
         """
         -- ledger.delete_empty

@@ -60,9 +60,14 @@ _REFUSALS: Sequence[timedelta] = [
     timedelta(hours=24),
     timedelta(hours=24),
 ]
+# A mail server that restarts is back within minutes, so these come close together at first.
 _FAULTS: Sequence[timedelta] = [
     timedelta(seconds=10),
+    timedelta(seconds=20),
     timedelta(seconds=30),
+    timedelta(minutes=1),
+    timedelta(minutes=1),
+    timedelta(minutes=2),
     timedelta(minutes=2),
     *_REFUSALS,
 ]

@@ -147,6 +147,10 @@ async def attempt(office: Office, held: Claim, talk: Conversation, stop: asyncio
     except OUTAGE as error:
         log.warning("attempt cut short", delivery=held.delivery_id, reason=type(error).__name__)
         return Outcome(Result.UNREACHABLE)
+    except Exception as error:  # noqa: BLE001 - one bad notice must not stop the others
+        failed = {"delivery": held.delivery_id, "error": type(error).__name__}
+        log.error("attempt failed", **failed)  # noqa: TRY400 - its text may quote contact data
+        return Outcome(Result.UNREACHABLE)
 
 
 async def send(office: Office, held: Claim, talk: Conversation, stop: asyncio.Event) -> Outcome:

@@ -145,7 +145,7 @@ class Life:
             for step in sweeper.STEPS:
                 async with self.db.transaction():
                     done += await step(self.db, self.law.now)
-        await retention.forget_old(self.db, self.law.now)
+        await retention.forget_old(self.db)
         await self.forget(self.law.sweep())
 
     async def end(self, signal: Signal, ground: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 from hypothesis import strategies as st
@@ -26,7 +26,7 @@ STARTS = [
     datetime(2027, 3, 27, 22, 30, tzinfo=UTC),
     datetime(2028, 2, 29, 11, tzinfo=UTC),
 ]
-JUMPS = [timedelta(seconds=1), timedelta(hours=7), *map(timedelta, (1, 31, 400, 1100))]
+JUMPS = [timedelta(hours=1)] * 4 + [timedelta(days=each) for each in (1, 1, 31, 400, 1100)]
 MINUTE = timedelta(minutes=1)
 FRESH = """
     TRUNCATE matching.signal, matching.match, matching.hub, matching.permit, matching.given_number,
@@ -34,10 +34,27 @@ FRESH = """
 """
 T = TypeVar("T")
 
-reporters = st.integers(0, len(REPORTERS) - 1)
 numbers = st.integers(NUMBERS.start, NUMBERS.stop - 1)
-days = st.none() | st.sampled_from([1, 2, 30, 400])
+days = st.sampled_from([None, None, 1, 2, 30, 400])
+wishes = st.fixed_dictionaries(
+    {
+        "reporter": st.integers(0, len(REPORTERS) - 1),
+        "child": st.sampled_from([None, *NUMBERS]),
+        "name": numbers,
+        "parents": st.frozensets(numbers, max_size=2),
+        "address": st.none() | numbers,
+        "remove_in": days,
+        "destroy_in": days,
+    }
+)
 picks = st.integers(0, 30)
+
+
+def at_once(least: int) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """What different reporters register in one batch."""
+    return st.lists(
+        wishes, min_size=least, max_size=least + 2, unique_by=lambda wish: wish["reporter"]
+    )
 
 
 class Bench:
@@ -86,68 +103,43 @@ class Machine(RuleBasedStateMachine):
         self.files = 0
 
     @initialize(
-        start=st.sampled_from(STARTS), hub_limit=st.sampled_from([2, 12]), address_rule=st.booleans()
+        start=st.sampled_from(STARTS),
+        hub_limit=st.sampled_from([2, 12]),
+        address_rule=st.booleans(),
+        drawn=at_once(4),
     )
-    def begin(self, start: datetime, hub_limit: int, address_rule: bool) -> None:
+    def begin(
+        self, start: datetime, hub_limit: int, address_rule: bool, drawn: list[dict[str, Any]]
+    ) -> None:
         self.law = Law(REPORTERS, start, hub_limit=hub_limit, address_rule=address_rule)
         self.life = Life(self.bench.db, self.bench.reporters, self.law)
         self.bench.run(self.bench.clear(hub_limit=hub_limit, address_rule=address_rule))
+        self.register(drawn)
 
     def wish(
-        self,
-        reporter: int,
-        child: int | None,
-        name: int | None = None,
-        parents: frozenset[int] = frozenset(),
-        address: int | None = None,
-        remove_in: int | None = None,
-        destroy_in: int | None = None,
+        self, *, remove_in: int | None, destroy_in: int | None, child: int | None, **facts: Any
     ) -> Signal:
         today = self.law.today
+        if child is not None:
+            facts["name"] = None
         return Signal(
-            reporter=reporter,
             child=child,
-            name=name,
-            file=f"F-{reporter}",
-            parents=parents,
-            address=address,
+            file=f"F-{facts['reporter']}",
             registered_at=self.law.now,
             remove_on=today + timedelta(remove_in) if remove_in else years_later(today, 2),
             destroy_by=today + timedelta(destroy_in) if destroy_in else years_later(today, 7),
+            **facts,
         )
 
     def pick(self, place: int) -> Signal:
         alive = [signal for signal in self.law.signals if not signal.destroyed]
         return alive[place % len(alive)]
 
-    @rule(who=st.lists(reporters, min_size=1, max_size=3, unique=True), child=numbers, remove_in=days)
-    def register_one_child(self, who: list[int], child: int, remove_in: int | None) -> None:
-        self.tick()
-        wishes = [self.wish(each, child, remove_in=remove_in) for each in who]
-        self.bench.run(self.life.register(wishes))
-
-    @rule(
-        who=reporters,
-        child=numbers | st.none(),
-        name=numbers,
-        parents=st.frozensets(numbers, max_size=2),
-        address=st.none() | numbers,
-        destroy_in=days,
-    )
-    def register_in_a_family(
-        self,
-        who: int,
-        child: int | None,
-        name: int,
-        parents: frozenset[int],
-        address: int | None,
-        destroy_in: int | None,
-    ) -> None:
-        self.tick()
-        wish = self.wish(
-            who, child, None if child else name, parents, address, destroy_in=destroy_in
-        )
-        self.bench.run(self.life.register([wish]))
+    @rule(drawn=at_once(1))
+    def register(self, drawn: list[dict[str, Any]]) -> None:
+        """Several at once, as the api does on its tick."""
+        self.law.now += timedelta(seconds=1)
+        self.bench.run(self.life.register([self.wish(**each) for each in drawn]))
 
     @rule(limit=st.integers(1, 5))
     def match(self, limit: int) -> None:
@@ -158,15 +150,12 @@ class Machine(RuleBasedStateMachine):
         while self.law.waiting:
             self.bench.run(self.life.match(10))
 
-    def tick(self) -> None:
-        self.law.now += timedelta(seconds=1)
-
     @rule(by=st.sampled_from(JUMPS))
     def let_time_pass(self, by: timedelta) -> None:
         self.law.now += by
 
     @precondition(lambda self: self.law.signals)
-    @rule(place=picks, before=st.booleans())
+    @rule(place=st.integers(0, 3), before=st.booleans())
     def come_to_the_edge_of_a_date(self, place: int, before: bool) -> None:
         """A minute before or after a local midnight at which something ends."""
         moments = sorted({edge for s in self.law.signals if not s.destroyed for edge in edges(s)})

@@ -40,7 +40,7 @@ class NoticeComposer:
         return await moves.address(db, notice, self._keys)
 
     async def compose(self, db: Db, notice: UUID) -> Letter | None:
-        """The letter on the matches that are open now, or on a move; None when none is left to tell.
+        """The letter on the matches that are open now, or on a move; None when nothing is left.
 
         Until the caller's transaction ends no leg of these can be withdrawn, and whom the
         letter goes to cannot leave.

@@ -21,7 +21,8 @@ BATCH = 100
 SWEEPER = "sweeper"
 # A void match stays in sight of both sides so long; its unjustified leg lost its tokens at once.
 VOID_KEPT = timedelta(days=30)
-PERMIT_KEPT = timedelta(days=1)
+# Longer than any clock here may be wrong.
+STATEMENT_KEPT = timedelta(hours=1)
 
 
 async def expire_batch(db: Db, now: datetime) -> int:
@@ -55,9 +56,9 @@ async def destroy_batch(db: Db, now: datetime) -> int:
     return len(due)
 
 
-async def forget_old(db: Db, now: datetime) -> None:
-    """Drop what retries and permits left, once nobody can ask for it."""
-    await retention_store.forget(db, now - RETRY_KEPT, now - PERMIT_KEPT)
+async def forget_old(db: Db) -> None:
+    """Drop what retries, permits and assertions left, once nobody can use it."""
+    await retention_store.forget(db, RETRY_KEPT, STATEMENT_KEPT)
 
 
 async def destroy(db: Db, signals: Sequence[UUID]) -> int:

@@ -1,7 +1,7 @@
 """SQL that ends, archives and destroys signals, in batches that any number of workers may take."""
 
 from collections.abc import Collection, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from schemas.database import Db
@@ -225,21 +225,32 @@ async def delete_signals(db: Db, signals: Collection[UUID]) -> None:
     )
 
 
-async def forget(db: Db, remembered_before: datetime, expired_before: datetime) -> None:
-    """Drop answers to retries and used permits that no request can ask for any more."""
+async def forget(db: Db, retries: timedelta, statements: timedelta) -> None:
+    """Drop answers to retries, and permits and assertions past their end by more than this.
+
+    By the real clock: the demo's offset moves none of these.
+    """
     await db.execute(
         """
         -- retention_store.forget_retries
         DELETE FROM matching.idempotency
-         WHERE remembered_at < $1
+         WHERE remembered_at < clock_timestamp() - $1::interval
         """,
-        remembered_before,
+        retries,
     )
     await db.execute(
         """
         -- retention_store.forget_permits
         DELETE FROM matching.permit
-         WHERE expires_at < $1
+         WHERE expires_at < clock_timestamp() - $1::interval
         """,
-        expired_before,
+        statements,
+    )
+    await db.execute(
+        """
+        -- retention_store.forget_assertions
+        DELETE FROM registry.assertion
+         WHERE expires_at < clock_timestamp() - $1::interval
+        """,
+        statements,
     )

@@ -101,7 +101,7 @@ async def register_batch(
     The checks come in this order: idempotency key, reporter and dates, permit, duplicate.
     """
     outcomes: dict[UUID, Outcome] = {}
-    fresh = await recognise_retries(db, batch, outcomes, now)
+    fresh = await recognise_retries(db, batch, outcomes)
     reporters = await check_entitled(db, fresh, outcomes, now)
     paid = await spend_permits(db, [each for each in fresh if each.signal in reporters], outcomes)
     new = await claim_children(db, paid, reporters, outcomes, now)
@@ -144,7 +144,7 @@ def follow(outcomes: Mapping[UUID, Outcome], signal: UUID) -> Outcome:
 
 
 async def recognise_retries(
-    db: Db, batch: Sequence[Registration], outcomes: dict[UUID, Outcome], now: datetime
+    db: Db, batch: Sequence[Registration], outcomes: dict[UUID, Outcome]
 ) -> list[Registration]:
     """Answer what was asked before; the rest, whose idempotency keys are now taken."""
     claimed = await store.claim_keys(
@@ -153,7 +153,6 @@ async def recognise_retries(
             (each.organisation, each.idempotency_key, each.fingerprint, each.signal)
             for each in batch
         ],
-        now,
     )
     again = [each for each in batch if each.signal not in claimed]
     if again:

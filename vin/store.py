@@ -58,9 +58,7 @@ class Remembered:
     created: bool
 
 
-async def claim_keys(
-    db: Db, rows: Sequence[tuple[UUID, UUID, bytes, UUID]], at: datetime
-) -> set[UUID]:
+async def claim_keys(db: Db, rows: Sequence[tuple[UUID, UUID, bytes, UUID]]) -> set[UUID]:
     """Occupy (organisation, key, fingerprint, signal) rows; the signals whose key was free."""
     ordered = sorted(rows, key=lambda row: row[:2])
     fetched = await db.fetch(
@@ -68,7 +66,7 @@ async def claim_keys(
         -- store.claim_keys
         INSERT INTO matching.idempotency
                (organisation_id, key, fingerprint, signal_id, created, remembered_at)
-        SELECT organisation_id, key, fingerprint, signal_id, true, $5
+        SELECT organisation_id, key, fingerprint, signal_id, true, clock_timestamp()
           FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::uuid[])
             AS new (organisation_id, key, fingerprint, signal_id)
          ORDER BY organisation_id, key
@@ -76,7 +74,6 @@ async def claim_keys(
         RETURNING signal_id
         """,
         *columns(ordered, 4),
-        at,
     )
     return {row["signal_id"] for row in fetched}
 

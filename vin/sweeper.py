@@ -49,5 +49,5 @@ async def sweep_turn(pool: "Pool[Record]", clock: Clock, steps: tuple[Step, ...]
         for step in steps:
             async with db.transaction():
                 done += await step(db, await clock.now(db))
-        await retention.forget_old(db, await clock.now(db))
+        await retention.forget_old(db)
     return done

@@ -56,8 +56,8 @@ from vin.settings import (
     SmtpTls,
     WorkerSettings,
 )
-from vin.sweeper import run_sweeper
 from vin.signals import Registration, Secrets, register_batch
+from vin.sweeper import run_sweeper
 from vin.web.bearer import Bearer
 from vin.web.openapi import with_document
 from vin.web.routes import application

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from schemas.dates import LOCAL, years_after
-from tests.numbers import fresh_bsn
+from tests.bsns import fresh_bsn
 from tests.people import Crowd, Person, operate, people, status_of
 from tests.running import Up, running
 

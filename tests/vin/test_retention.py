@@ -291,3 +291,32 @@ async def test_a6_the_number_of_a_destroyed_match_is_never_given_again(
 
     assert await db.fetchval("SELECT count(*) FROM matching.match") == 0
     assert await db.fetchval("SELECT number FROM matching.given_number") == number
+
+
+async def test_what_nobody_can_ask_for_any_more_is_forgotten(
+    db: Db, reporters: list[Somebody]
+) -> None:
+    await register(db, registration(reporters[0], 1), registration(reporters[1], 1))
+    await db.execute(
+        """
+        WITH old AS (SELECT key FROM matching.idempotency LIMIT 1)
+        UPDATE matching.idempotency SET remembered_at = now() - interval '8 days'
+          FROM old WHERE idempotency.key = old.key
+        """
+    )
+    await db.execute("UPDATE matching.permit SET expires_at = now() - interval '2 hours'")
+    await db.execute(
+        """
+        INSERT INTO registry.assertion VALUES ('client', 'old', now() - interval '2 hours'),
+                                              ('client', 'new', now())
+        """
+    )
+
+    await retention.forget_old(db)
+
+    for table, left in (
+        ("matching.idempotency", 1),
+        ("matching.permit", 0),
+        ("registry.assertion", 1),
+    ):
+        assert await db.fetchval(f"SELECT count(*) FROM {table}") == left  # noqa: S608

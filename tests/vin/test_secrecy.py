@@ -14,7 +14,7 @@ from aiohttp import ClientSession
 
 from notify.queue import connect
 from tests.contract.contract_client import ContractClient
-from tests.numbers import fresh_bsn
+from tests.bsns import fresh_bsn
 from tests.running import Up
 from vin.client import identifiers
 from vin.crypto import keyfile, oprf

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from schemas.database import Db
@@ -12,9 +11,6 @@ from vin.web.caller import Caller
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record
-
-# A used assertion is kept for longer than any clock here may be wrong.
-KEPT_AFTER_EXPIRY = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +64,8 @@ async def select_applicant(db: Db, client_id: str) -> Applicant | None:
     )
 
 
-async def insert_assertion(db: Db, assertion: Assertion, now: datetime) -> bool:
+async def insert_assertion(db: Db, assertion: Assertion) -> bool:
     """Use an assertion up; false where it was used before, by whichever process."""
-    await db.execute(
-        """
-        -- access.delete_expired_assertions
-        DELETE FROM registry.assertion
-         WHERE expires_at < $1
-        """,
-        now - KEPT_AFTER_EXPIRY,
-    )
     inserted = await db.fetchval(
         """
         -- access.insert_assertion

@@ -140,7 +140,7 @@ async def authenticate(desk: TokenDesk, form: TokenForm) -> tuple[Assertion, App
         )
         if applicant is None or not VISIBLE.fullmatch(assertion.id):
             raise InvalidClientError
-        if not await insert_assertion(db, assertion, now):
+        if not await insert_assertion(db, assertion):
             raise InvalidClientError
     return assertion, applicant
 

@@ -114,3 +114,6 @@ ALTER TABLE registry.officer
 ALTER TABLE notify.notice
     ADD COLUMN kind text NOT NULL DEFAULT 'match',
     ADD CONSTRAINT notice_kind CHECK (kind IN ('match', 'moved'));
+
+-- The sweeper forgets retries by their age.
+CREATE INDEX idempotency_age ON matching.idempotency (remembered_at);

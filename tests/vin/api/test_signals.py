@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 
 from schemas.database import Db
 from tests.contract.contract_client import Answer, ContractClient, RefusedError, b64, unb64
-from tests.numbers import fresh_bsn
+from tests.bsns import fresh_bsn
 from tests.running import Up
 
 Body = dict[str, Any]

@@ -27,7 +27,6 @@ from tests.vin.api.token_desk import (
     signed_with_the_public_key,
     unsigned,
 )
-from vin.api.access import KEPT_AFTER_EXPIRY
 from vin.crypto.sign import verify_access_token
 
 
@@ -216,19 +215,6 @@ async def test_two_clients_may_happen_on_the_same_assertion_id(desk: Desk) -> No
 async def test_a_clock_may_be_a_minute_off(desk: Desk) -> None:
     for late in (assertion(exp=SECONDS - 59), assertion(iat=SECONDS + 59, exp=SECONDS + 359)):
         assert (await desk.post(form(late)))[0] == 200
-
-
-async def test_used_assertions_are_forgotten_once_they_cannot_come_back(desk: Desk) -> None:
-    await desk.post(form())
-    desk.clock.now += timedelta(seconds=300) + KEPT_AFTER_EXPIRY
-    later = int(desk.clock.now.timestamp())
-    await desk.post(form(assertion(exp=later + 300, iat=later)))
-    assert await desk.pool.fetchval("SELECT count(*) FROM registry.assertion") == 2
-
-    desk.clock.now += timedelta(seconds=1)
-    await desk.post(form(assertion(exp=later + 300, iat=later)))
-
-    assert await desk.pool.fetchval("SELECT count(*) FROM registry.assertion") == 2
 
 
 async def test_no_secret_comes_into_the_log(desk: Desk) -> None:
