@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from matching.model import Hub, Member, Policy, Signal, SignalId, Token
+from matching.rules import hub_since
 from schemas.database import Db
 
 
@@ -31,12 +32,12 @@ async def select_crowded(
                        FROM (SELECT FROM matching.token AS other
                               WHERE other.token = mine.token LIMIT $2 + 1) AS first) > $2)
         SELECT crowded.token, best.token AS child, signal.remove_on, signal.destroy_by,
-               coalesce(carried.added_at, signal.registered_at) AS arrived_at
+               greatest(signal.registered_at, carried.added_at, best.added_at) AS arrived_at
           FROM crowded
           JOIN matching.token AS carried ON carried.token = crowded.token
           JOIN matching.signal ON signal.id = carried.signal_id AND signal.status = 'live'
           JOIN LATERAL (
-               SELECT token
+               SELECT token, added_at
                  FROM matching.token
                 WHERE signal_id = signal.id AND role IN ('child', 'weak')
                 ORDER BY role
@@ -56,6 +57,13 @@ async def select_crowded(
             )
         )
     return members
+
+
+async def find_hubs(db: Db, signals: Sequence[SignalId], limit: int) -> dict[Token, datetime]:
+    """Household tokens of these signals that outgrew the limit and are not recorded, since when."""
+    crowded = await select_crowded(db, signals, limit)
+    since = {token: hub_since(members, limit) for token, members in crowded.items()}
+    return {token: at for token, at in since.items() if at is not None}
 
 
 async def insert_hubs(db: Db, hubs: Mapping[Token, datetime], at: datetime) -> int:

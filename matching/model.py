@@ -125,7 +125,10 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A live signal that carries a household token since `arrived_at`, and its child's best key."""
+    """A live signal that carries a household token, and its child's best key.
+
+    `arrived_at` is when it had both.
+    """
 
     child: Token = field(repr=False)
     arrived_at: datetime

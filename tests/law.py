@@ -1,19 +1,20 @@
 """The rules of matching and of a signal's life, as a lawyer would state them.
 
-A third definition, which shares no code with the service: reporters, children, names,
+A definition of its own, which shares no code with the service: reporters, children, names,
 parents and addresses are plain numbers. The service must agree with it after every step.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from itertools import product
 from zoneinfo import ZoneInfo
 
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
-VOID_DAYS = timedelta(days=30)
+VOID_KEPT = timedelta(days=30)
 
 Key = tuple[str, int]
+Link = tuple[str, datetime]
+Hubs = dict[Key, tuple[datetime, datetime]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +28,22 @@ class Reporter:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Signal:
-    """A signal as its reporter knows it; `ground` is why it was withdrawn."""
+    """A signal as its reporter knows it; `added` tells which keys came later, and when."""
 
     reporter: int
+    match_unit: int
     child: int | None
     name: int | None
     file: str
-    parents: frozenset[int]
-    address: int | None
+    household: frozenset[Key]
     registered_at: datetime
     remove_on: date
     destroy_by: date
+    added: dict[Key, datetime] = field(default_factory=dict)
     ground: str | None = None
     withdrawn_at: datetime | None = None
     destroyed: bool = False
-    history: "set[Signal] | None" = None
+    history: "frozenset[Signal] | None" = None
     opened: bool = False
 
     @property
@@ -50,13 +52,25 @@ class Signal:
 
     @property
     def archive_ends_on(self) -> date:
-        """L3: five years after the end at most; an unjustified signal is never archived."""
+        """L3, L4: five years after the end, unless destruction comes first."""
         withdrawn_on = dutch_date(self.withdrawn_at) if self.withdrawn_at else self.remove_on
         return min(years_later(withdrawn_on, 5), self.destroy_by)
 
     @property
     def best_key(self) -> Key:
-        return ("child", self.child) if self.child is not None else ("name", self.name or 0)
+        return ("name", self.name or 0) if self.child is None else ("child", self.child)
+
+    @property
+    def keys(self) -> set[Key]:
+        known = {("name", self.name), ("child", self.child)}
+        return {(kind, each) for kind, each in known if each is not None} | self.household
+
+    def has_since(self, key: Key) -> datetime:
+        return self.added.get(key, self.registered_at)
+
+    def may_match_at(self, at: datetime) -> bool:
+        """L4, L7: its dates had not come then, and nobody withdrew it since."""
+        return self.ground is None and not self.destroyed and dutch_date(at) < self.ends_on
 
 
 @dataclass(eq=False, slots=True)
@@ -65,6 +79,7 @@ class Match:
 
     legs: list[Signal]
     kind: str
+    made_at: datetime
     status: str = "open"
 
 
@@ -86,212 +101,76 @@ def years_later(day: date, years: int) -> date:
 
 
 @dataclass(slots=True)
-class Law:
-    """All that the rules need to know; every method is one rule, at the instant `now`."""
+class Rules:
+    """What makes two signals match, on what a region decided and on which keys are hubs."""
 
     reporters: Sequence[Reporter]
-    now: datetime
     hub_limit: int = 12
     address_rule: bool = False
-    signals: list[Signal] = field(default_factory=list)
-    matches: list[Match] = field(default_factory=list)
-    notices: list[Notice] = field(default_factory=list)
-    waiting: list[Signal] = field(default_factory=list)
-    hubs: dict[Key, datetime] = field(default_factory=dict)
-
-    @property
-    def today(self) -> date:
-        return dutch_date(self.now)
-
-    def register(self, new: Signal) -> Signal:
-        """M7: who registers the same child again gets his live signal back."""
-        for own in self.signals:
-            if own.reporter == new.reporter and self.is_live(own) and same_file(own, new):
-                return own
-        self.signals.append(new)
-        self.waiting.append(new)
-        return new
-
-    def is_live(self, signal: Signal) -> bool:
-        """L1, L2, L4: neither withdrawn nor at the end of its dates."""
-        return not signal.destroyed and signal.ground is None and self.today < signal.ends_on
-
-    def match(self, limit: int) -> None:
-        """M9: what one turn finds is told to each reporter at once, and only once."""
-        claimed = list(dict.fromkeys(self.waiting[:limit]))
-        self.waiting = self.waiting[limit:]
-        self.note_hubs(claimed)
-        offered = {signal for signal in self.signals if signal.history is not None}
-        found: list[Match] = []
-        for new, other in product(claimed, [each for each in self.signals if not each.destroyed]):
-            if new not in offered and self.is_history(new, other):
-                new.history = {*(new.history or ()), other}
-            found += self.match_pair(new, other)
-        for reporter in {leg.reporter for match in found for leg in match.legs}:
-            tells = {(m, leg) for m in found for leg in m.legs if leg.reporter == reporter}
-            self.notices.append(Notice(reporter, tells))
-
-    def match_pair(self, a: Signal, b: Signal) -> list[Match]:
-        """M1, L4, L7: two strangers, both live when the later one came, and not withdrawn since."""
-        later = max(a.registered_at, b.registered_at)
-        both_live = all(s.ground is None and dutch_date(later) < s.ends_on for s in (a, b))
-        known = any({*m.legs} == {a, b} and m.status != "void" for m in self.matches)
-        kind = self.kind(a, b, later)
-        if known or kind is None or not both_live or not self.are_strangers(a, b):
-            return []
-        self.matches.append(Match([a, b], kind))
-        return self.matches[-1:]
+    excluded: frozenset[Key] = frozenset()
+    hubs: Hubs = field(default_factory=dict)
 
     def are_strangers(self, a: Signal, b: Signal) -> bool:
         """M1, M7: other people, of other match units."""
-        one, other = self.reporters[a.reporter], self.reporters[b.reporter]
-        return one.match_unit != other.match_unit and one.person != other.person
+        same_person = self.reporters[a.reporter].person == self.reporters[b.reporter].person
+        return a.match_unit != b.match_unit and not same_person
 
-    def kind(self, a: Signal, b: Signal, later: datetime) -> str | None:
-        """M1, M2, M6: decided on these two alone, so never by way of a third."""
-        common = set(self.family_keys(a)) & set(self.family_keys(b))
-        strong = [key for key in common if key not in self.hubs or later < self.hubs[key]]
-        family = len(common) >= 2 or bool(strong)  # M5
-        if a.child is None or b.child is None:
-            same_name = a.name is not None and a.name == b.name
-            return "possible" if same_name or family else None
-        if a.child == b.child:
-            return "child"
-        return "household" if family else None
+    def link(self, a: Signal, b: Signal, hubs: Mapping[Key, datetime]) -> Link | None:
+        """M1, M2, M6: what these two are, from them alone, never by way of a third; since when."""
+        common = {key: max(a.has_since(key), b.has_since(key)) for key in a.keys & b.keys}
+        family = self.family_since({k: at for k, at in common.items() if self.counts(k)}, hubs)
+        if a.child is not None and b.child is not None:
+            if a.child == b.child:
+                return "child", common["child", a.child]
+            return ("household", family) if family else None
+        names = [at for (kind, _), at in common.items() if kind == "name"]
+        since = min([*names, *([family] if family else [])], default=None)
+        return ("possible", since) if since else None
 
-    def family_keys(self, signal: Signal) -> list[Key]:
-        """M2, M3, M4: known parents, and the address where the region says so."""
-        keys = [("parent", parent) for parent in signal.parents]
-        if self.address_rule and signal.address is not None:
-            keys.append(("address", signal.address))
-        return keys
-
-    def note_hubs(self, claimed: Iterable[Signal]) -> None:
-        """M5: a key of more than so many live children is a hub from the one too many on."""
-        for key in {key for signal in claimed for key in all_keys(signal)} - self.hubs.keys():
-            members = [s for s in self.signals if key in all_keys(s) and not s.destroyed]
-            living = [s for s in members if s.ground is None]
-            for last in sorted(living, key=lambda s: s.registered_at):
-                then = dutch_date(last.registered_at)
-                here = [s for s in living if s.registered_at <= last.registered_at]
-                if len({s.best_key for s in here if then < s.ends_on}) > self.hub_limit:
-                    self.hubs[key] = last.registered_at
-                    break
-
-    def is_history(self, new: Signal, old: Signal) -> bool:
-        """L6: a new reporter of the same child by number is offered what others archived."""
-        then = dutch_date(new.registered_at)
-        return (
-            new.child is not None
-            and new.child == old.child
-            and new.ground is None
-            and old.registered_at < new.registered_at
-            and self.are_strangers(new, old)
-            and (old.ground == "risk_gone" or (old.ground is None and old.remove_on <= then))
-            and then < old.archive_ends_on
+    def counts(self, key: Key) -> bool:
+        """M2, M4: parents do, addresses where the region says so and none excluded it."""
+        return key[0] == "parent" or (
+            key[0] == "address" and self.address_rule and key not in self.excluded
         )
 
-    def withdraw(self, signal: Signal, ground: str) -> None:
-        """L2, L5: an unjustified leg voids the match, any other end closes it."""
-        signal.ground, signal.withdrawn_at = ground, self.now
-        for match in self.matches_of(signal):
-            if ground == "unjustified":
-                match.status = "void"
-            elif match.status == "open":
-                match.status = "closed"
+    def family_since(
+        self, common: Mapping[Key, datetime], hubs: Mapping[Key, datetime]
+    ) -> datetime | None:
+        """M2, M3, M5: one key in common suffices, but of a hub it takes two."""
+        alone = [at for key, at in common.items() if key not in hubs or at < hubs[key]]
+        return min(alone + sorted(common.values())[1:2], default=None)
 
-    def matches_of(self, signal: Signal) -> list[Match]:
-        return [match for match in self.matches if signal in match.legs]
+    def new_hubs(self, keys: Iterable[Key], signals: Iterable[Signal]) -> dict[Key, datetime]:
+        """M5: a key of more than so many live children is a hub from the one too many on."""
+        found = {}
+        for key in set(keys) - self.hubs.keys() - self.excluded:
+            living = [s for s in signals if key in s.household and not s.destroyed and not s.ground]
+            for last in sorted(living, key=lambda s: s.has_since(key), reverse=True):
+                at = last.has_since(key)
+                here = [s for s in living if s.has_since(key) <= at and s.may_match_at(at)]
+                if len({s.best_key for s in here}) > self.hub_limit:
+                    found[key] = at
+        return found
 
-    def sweep(self) -> list[Signal]:
-        """L3, L4: destroy whose day came, what leaves the archive, and the void after 30 days."""
-        return self.destroy([s for s in self.signals if not s.destroyed and self.is_due(s)])
+    def standing(self, match: Match, hubs: Hubs) -> dict[Key, datetime]:
+        """M5: matches made before a hub was noticed stay."""
+        a, b = match.legs
+        return {
+            key: since
+            for key, (since, noticed_at) in hubs.items()
+            if not max(a.has_since(key), b.has_since(key)) <= match.made_at < noticed_at
+        }
 
-    def is_due(self, signal: Signal) -> bool:
-        if signal.ground == "unjustified" and signal.withdrawn_at:
-            return signal.destroy_by <= self.today or signal.withdrawn_at < self.now - VOID_DAYS
-        return signal.archive_ends_on <= self.today
-
-    def destroy(self, signals: list[Signal]) -> list[Signal]:
-        """L4: gone with their matches and with all that was to be told of them."""
-        for signal in signals:
-            for match in self.matches_of(signal):
-                self.drop_match(match)
-            self.forget(signal)
-        return signals
-
-    def erase(self, signal: Signal) -> list[Signal]:
-        """L5: gone itself; the other side keeps a void match, without contact data."""
-        for match in self.matches_of(signal):
-            match.status = "void"
-            match.legs.remove(signal)
-            if not match.legs:
-                self.drop_match(match)
-        self.forget(signal)
-        return [signal]
-
-    def die(self, signal: Signal) -> list[Signal]:
-        """S11: all signals on the child by number go; an unjustified one has no number any more."""
-        same = [
-            other
-            for other in self.signals
-            if not other.destroyed
-            and (other is signal or signal.child is not None and other.child == signal.child)
-            and (other is signal or "unjustified" not in (other.ground, signal.ground))
-        ]
-        return self.destroy(same)
-
-    def drop_match(self, match: Match) -> None:
-        self.matches.remove(match)
-        for notice in self.notices:
-            notice.tells = {tell for tell in notice.tells if tell[0] is not match}
-
-    def forget(self, signal: Signal) -> None:
-        signal.destroyed = True
-        self.waiting = [each for each in self.waiting if each is not signal]
-        for notice in self.notices:
-            notice.tells = {tell for tell in notice.tells if tell[1] is not signal}
-        for each in self.signals:
-            if each.history is not None:
-                each.history.discard(signal)
-
-    def is_visible(self, signal: Signal) -> bool:
-        return not signal.destroyed and self.today < signal.destroy_by  # L4
-
-    def has_history(self, signal: Signal) -> bool:
-        return signal.history is not None and self.is_visible(signal)
-
-    def status(self, match: Match) -> str:
-        """L1, L5: dates decide, however far the sweeper is."""
-        over = any(leg.ends_on <= self.today for leg in match.legs)
-        return "closed" if match.status == "open" and over else match.status
-
-    def contact(self, match: Match, own: Signal) -> int | None:
-        """L5, D2: the other reporter, as long as the match is open and no longer."""
-        others = [leg.reporter for leg in match.legs if leg is not own]
-        return others[0] if self.status(match) == "open" else None
-
-    def sides(self, organisation: int) -> list[tuple[Match, Signal]]:
-        """D4: an organisation sees its own sides of matches, and nothing else."""
-        return [
-            (match, leg)
-            for match in self.matches
-            for leg in match.legs
-            if self.reporters[leg.reporter].organisation == organisation
-            and self.is_shown(match)
-        ]
-
-    def is_shown(self, match: Match) -> bool:
-        return all(self.is_visible(leg) for leg in match.legs)  # L4
-
-
-def same_file(own: Signal, new: Signal) -> bool:
-    """M7: the same child by number; by name only under the same file number, for twins."""
-    if own.child is not None or new.child is not None:
-        return own.child == new.child
-    return (own.name, own.file) == (new.name, new.file)
-
-
-def all_keys(signal: Signal) -> set[Key]:
-    keys = {("parent", parent) for parent in signal.parents}
-    return keys | ({("address", signal.address)} if signal.address is not None else set())
+    def is_history(self, new: Signal, old: Signal) -> bool:
+        """L3, L6: a new reporter of the same child by number is offered what others archived."""
+        if new.child is None or new.child != old.child or not self.are_strangers(new, old):
+            return False
+        at = new.has_since(("child", new.child))
+        is_over = old.ground == "risk_gone" or (not old.ground and old.remove_on <= dutch_date(at))
+        return (
+            not old.destroyed
+            and is_over
+            and new.may_match_at(at)
+            and old.registered_at < at
+            and dutch_date(at) < old.archive_ends_on
+        )

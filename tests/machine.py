@@ -1,17 +1,20 @@
-"""Random steps for the life of signals; what they lead to is compared after each."""
+"""Random acts in the life of signals; after each, the service is compared with the law."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Coroutine
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, TypeVar
 
 import asyncpg
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from schemas.database import Db
-from tests.law import AMSTERDAM, VOID_DAYS, Law, Reporter, Signal, years_later
+from tests.docket import Docket
+from tests.law import AMSTERDAM, VOID_KEPT, Key, Reporter, Rules, Signal, years_later
 from tests.life import NUMBERS, Life
+from tests.strategies import uuid_of
+from tests.views import compare
 from tests.world import Somebody, make_region, make_reporter
 
 # Organisation, match unit, person: two colleagues of one match unit and one of another; the
@@ -28,29 +31,33 @@ STARTS = [
 ]
 JUMPS = [timedelta(hours=1)] * 4 + [timedelta(days=each) for each in (1, 1, 31, 400, 1100)]
 MINUTE = timedelta(minutes=1)
-FRESH = """
-    TRUNCATE matching.signal, matching.match, matching.hub, matching.permit, matching.given_number,
-             matching.relation, notify.notice, audit.entry CASCADE
-"""
+SHELTER = ("address", 3)
 T = TypeVar("T")
+Drawn = dict[str, Any]
 
 numbers = st.integers(NUMBERS.start, NUMBERS.stop - 1)
 days = st.sampled_from([None, None, 1, 2, 30, 400])
+picks = st.integers(0, 30)
+families = st.builds(
+    lambda parents, address: frozenset(
+        [*(("parent", each) for each in parents), *([("address", address)] if address else [])]
+    ),
+    st.frozensets(numbers, max_size=2),
+    st.none() | numbers,
+)
 wishes = st.fixed_dictionaries(
     {
         "reporter": st.integers(0, len(REPORTERS) - 1),
         "child": st.sampled_from([None, *NUMBERS]),
         "name": numbers,
-        "parents": st.frozensets(numbers, max_size=2),
-        "address": st.none() | numbers,
+        "household": families,
         "remove_in": days,
         "destroy_in": days,
     }
 )
-picks = st.integers(0, 30)
 
 
-def at_once(least: int) -> st.SearchStrategy[list[dict[str, Any]]]:
+def at_once(least: int) -> st.SearchStrategy[list[Drawn]]:
     """What different reporters register in one batch."""
     return st.lists(
         wishes, min_size=least, max_size=least + 2, unique_by=lambda wish: wish["reporter"]
@@ -65,7 +72,7 @@ class Bench:
         self.db: Db = self.run(asyncpg.connect(url))
         self.reporters = self.run(self.settle())
 
-    def run(self, work: Coroutine[object, object, T]) -> T:
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
 
     def close(self) -> None:
@@ -75,32 +82,40 @@ class Bench:
     async def settle(self) -> list[Somebody]:
         """The reporters of the law, each in the organisation and match unit that it says."""
         await make_region(self.db)
+        await self.db.execute(
+            "INSERT INTO matching.excluded_address VALUES ($1)", uuid_of(4, SHELTER[1])
+        )
         made: list[Somebody] = []
         for each in REPORTERS:
-            known = dict(zip(REPORTERS, made, strict=False))
-            organisation = [s.organisation for r, s in known.items() if r.organisation == each.organisation]
-            match_unit = [s.match_unit for r, s in known.items() if r.match_unit == each.match_unit]
-            made.append(
-                await make_reporter(
-                    self.db, each.person, *(organisation[:1] or [None]), *(match_unit[:1])
-                )
-            )
+            before = list(zip(REPORTERS, made, strict=False))
+            employers = [s.organisation for r, s in before if r.organisation == each.organisation]
+            units = [s.match_unit for r, s in before if r.match_unit == each.match_unit]
+            organisation, match_unit = (next(iter(known), None) for known in (employers, units))
+            made.append(await make_reporter(self.db, each.person, organisation, match_unit))
         return made
 
-    async def clear(self, *, hub_limit: int, address_rule: bool) -> None:
-        await self.db.execute(FRESH)
+    async def clear(self, rules: Rules) -> None:
+        """An empty index under other rules, with everybody at his post."""
         await self.db.execute(
-            "UPDATE registry.region SET hub_limit = $1, address_rule = $2", hub_limit, address_rule
+            """
+            TRUNCATE matching.signal, matching.match, matching.hub, matching.permit,
+                     matching.given_number, matching.relation, notify.notice, audit.entry CASCADE
+            """
+        )
+        await self.db.execute("UPDATE registry.reporter SET ended_at = NULL, successor_id = NULL")
+        await self.db.execute(
+            "UPDATE registry.region SET hub_limit = $1, address_rule = $2",
+            rules.hub_limit,
+            rules.address_rule,
         )
 
 
 class Machine(RuleBasedStateMachine):
     """Signals of seven reporters on three children, by number or by name, of three parents."""
 
-    def __init__(self, bench: Bench) -> None:
-        super().__init__()
-        self.bench = bench
-        self.files = 0
+    bench: Bench
+    docket: Docket
+    life: Life
 
     @initialize(
         start=st.sampled_from(STARTS),
@@ -109,37 +124,42 @@ class Machine(RuleBasedStateMachine):
         drawn=at_once(4),
     )
     def begin(
-        self, start: datetime, hub_limit: int, address_rule: bool, drawn: list[dict[str, Any]]
+        self, start: datetime, hub_limit: int, *, address_rule: bool, drawn: list[Drawn]
     ) -> None:
-        self.law = Law(REPORTERS, start, hub_limit=hub_limit, address_rule=address_rule)
-        self.life = Life(self.bench.db, self.bench.reporters, self.law)
-        self.bench.run(self.bench.clear(hub_limit=hub_limit, address_rule=address_rule))
+        rules = Rules(REPORTERS, hub_limit, address_rule, frozenset({SHELTER}))
+        self.bench.run(self.bench.clear(rules))
+        self.docket = Docket(rules, start)
+        self.life = Life(self.bench.db, self.bench.reporters, self.docket)
         self.register(drawn)
 
+    @rule(drawn=at_once(1))
+    def register(self, drawn: list[Drawn]) -> None:
+        """Several at once, as the api does on its tick."""
+        asked = [self.wish(**each) for each in drawn if each["reporter"] not in self.docket.left]
+        self.bench.run(self.life.register(asked))
+
     def wish(
-        self, *, remove_in: int | None, destroy_in: int | None, child: int | None, **facts: Any
+        self,
+        *,
+        reporter: int,
+        child: int | None,
+        name: int,
+        household: frozenset[Key],
+        remove_in: int | None,
+        destroy_in: int | None,
     ) -> Signal:
-        today = self.law.today
-        if child is not None:
-            facts["name"] = None
+        today = self.docket.today
         return Signal(
+            reporter=reporter,
+            match_unit=REPORTERS[reporter].match_unit,
             child=child,
-            file=f"F-{facts['reporter']}",
-            registered_at=self.law.now,
+            name=None if child else name,
+            file=f"F-{reporter}",
+            household=household,
+            registered_at=self.docket.now,
             remove_on=today + timedelta(remove_in) if remove_in else years_later(today, 2),
             destroy_by=today + timedelta(destroy_in) if destroy_in else years_later(today, 7),
-            **facts,
         )
-
-    def pick(self, place: int) -> Signal:
-        alive = [signal for signal in self.law.signals if not signal.destroyed]
-        return alive[place % len(alive)]
-
-    @rule(drawn=at_once(1))
-    def register(self, drawn: list[dict[str, Any]]) -> None:
-        """Several at once, as the api does on its tick."""
-        self.law.now += timedelta(seconds=1)
-        self.bench.run(self.life.register([self.wish(**each) for each in drawn]))
 
     @rule(limit=st.integers(1, 5))
     def match(self, limit: int) -> None:
@@ -147,60 +167,95 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def match_all(self) -> None:
-        while self.law.waiting:
-            self.bench.run(self.life.match(10))
+        while self.docket.waiting:
+            self.match(10)
+            self.bench.run(self.life.learn_queue())
 
     @rule(by=st.sampled_from(JUMPS))
     def let_time_pass(self, by: timedelta) -> None:
-        self.law.now += by
+        self.docket.now += by
 
-    @precondition(lambda self: self.law.signals)
     @rule(place=st.integers(0, 3), before=st.booleans())
-    def come_to_the_edge_of_a_date(self, place: int, before: bool) -> None:
-        """A minute before or after a local midnight at which something ends."""
-        moments = sorted({edge for s in self.law.signals if not s.destroyed for edge in edges(s)})
-        ahead = [edge for edge in moments if edge > self.law.now]
+    def come_to_the_edge_of_a_date(self, place: int, *, before: bool) -> None:
+        """A minute before or after an instant at which something ends by itself."""
+        there = [signal for signal in self.docket.signals if not signal.destroyed]
+        ahead = sorted({at for each in there for at in edges(each) if at > self.docket.now})
         if ahead:
             edge = ahead[place % len(ahead)]
-            self.law.now = max(self.law.now, edge - MINUTE if before else edge + MINUTE)
+            self.docket.now = max(self.docket.now, edge - MINUTE if before else edge + MINUTE)
 
-    @precondition(lambda self: self.law.signals)
+    def pick(self, place: int, *, live: bool = True) -> list[Signal]:
+        """One of the signals that there are, or none."""
+        there = [
+            each
+            for each in self.docket.signals
+            if not each.destroyed and (self.docket.is_live(each) or not live)
+        ]
+        return there[place % len(there) :][:1] if there else []
+
     @rule(place=picks, ground=st.sampled_from(["unjustified", "risk_gone"]))
     def withdraw(self, place: int, ground: str) -> None:
-        live = [signal for signal in self.law.signals if self.law.is_live(signal)]
-        if live:
-            self.bench.run(self.life.withdraw(live[place % len(live)], ground))
+        for signal in self.pick(place):
+            self.bench.run(self.life.withdraw(signal, ground))
+
+    @rule(place=picks, child=numbers)
+    def find_child(self, place: int, child: int) -> None:
+        for signal in self.pick(place):
+            if signal.reporter not in self.docket.left:
+                self.bench.run(self.life.find_child(signal, child))
+
+    @rule(place=picks, family=families)
+    def replace_family(self, place: int, family: frozenset[Key]) -> None:
+        for signal in self.pick(place):
+            if signal.reporter not in self.docket.left:
+                self.bench.run(self.life.replace_family(signal, family))
+
+    @rule(child=numbers, family=families)
+    def hear_from_the_population_register(self, child: int, family: frozenset[Key]) -> None:
+        self.bench.run(self.life.register_tells(child, family))
+
+    @rule(who=st.sampled_from([0, 3, 4, 5]), to=st.sampled_from([None, 3, 4, 5]))
+    def leave(self, who: int, to: int | None) -> None:
+        """The first reporter has no colleague."""
+        if not {who, to} & self.docket.left.keys() and who != to:
+            self.bench.run(self.life.leave(who, to if who else None))
 
     @rule()
     def sweep(self) -> None:
         self.match_all()
         self.bench.run(self.life.sweep())
 
-    @precondition(lambda self: self.life.ids)
     @rule(place=picks, ground=st.sampled_from(["erased", "objected", "deceased"]))
     def end(self, place: int, ground: str) -> None:
-        self.bench.run(self.life.end(self.pick(place), ground))
+        for signal in self.pick(place, live=False):
+            self.bench.run(self.life.end(signal, ground))
 
-    @precondition(lambda self: any(self.law.has_history(s) for s in self.law.signals))
     @rule(place=picks)
     def open_history(self, place: int) -> None:
-        told = [signal for signal in self.law.signals if self.law.has_history(signal)]
-        self.bench.run(self.life.open_history(told[place % len(told)]))
+        told = [s for s in self.docket.signals if s.history and self.docket.is_visible(s)]
+        for signal in told[place % len(told) :][:1] if told else []:
+            self.bench.run(self.life.open_history(signal))
 
-    @precondition(lambda self: self.life.notices)
     @rule(place=picks)
     def read_letter(self, place: int) -> None:
-        notices = [notice for notice in self.law.notices if notice.tells]
-        self.bench.run(self.life.read_letter(notices[place % len(notices)]))
+        notices = [notice for notice in self.docket.notices if notice.tells]
+        for notice in notices[place % len(notices) :][:1] if notices else []:
+            self.bench.run(self.life.read_letter(notice))
 
     @invariant()
     def agree(self) -> None:
+        """No two acts are at one instant."""
         if hasattr(self, "life"):
-            self.bench.run(self.life.compare())
+            self.bench.run(compare(self.life))
+            self.docket.now += timedelta(seconds=1)
+
+
+def machine_on(bench: Bench) -> type[Machine]:
+    return type("BenchMachine", (Machine,), {"bench": bench})
 
 
 def edges(signal: Signal) -> list[datetime]:
     """When something about a signal changes by itself."""
     dates = {signal.remove_on, signal.destroy_by, signal.archive_ends_on}
     moments = [datetime.combine(day, time(), AMSTERDAM) for day in dates]
-    return moments + ([signal.withdrawn_at + VOID_DAYS] if signal.withdrawn_at else [])
+    return moments + ([signal.withdrawn_at + VOID_KEPT] if signal.withdrawn_at else [])

@@ -57,7 +57,8 @@ class Team:
             await match_batch(self.db, 100, NOW)
 
     async def end(self, reporter: Somebody, successor: Somebody | None = None) -> None:
-        departure = Departure(reporter.reporter_id, successor and successor.reporter_id)
+        named = successor.reporter_id if successor else None
+        departure = Departure(reporter.reporter_id, named)
         async with self.db.transaction():
             await self.ending(departure)(self.db)
 

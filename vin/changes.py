@@ -13,7 +13,7 @@ from uuid import UUID
 
 from matching import hub_store
 from matching import store as matching_store
-from matching.model import Link, Role, SignalId
+from matching.model import Hub, Link, Role, SignalId
 from matching.rules import find_link, standing_hubs, within_dates
 from schemas.database import Db
 from schemas.dates import local_date
@@ -154,7 +154,10 @@ async def decide_again(
     living = {SignalId(each.id): each for each in legs.values() if within_dates(each, now)}
     policy = await matching_store.select_policy(db)
     policy = await hub_store.with_excluded(db, policy, living.values())
-    hubs = await hub_store.select_hubs(db, living.values())
+    # The matcher records hubs; here they count from the moment that they are one.
+    crowded = await hub_store.find_hubs(db, [SignalId(each) for each in signals], policy.hub_limit)
+    hubs = {token: Hub(since, now) for token, since in crowded.items()}
+    hubs |= await hub_store.select_hubs(db, living.values())
     verdicts: list[tuple[OpenMatch, Link | None]] = []
     for match in matches:
         if match.signal_a in living and match.signal_b in living:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from matching import hub_store, number, store
 from matching.model import Kind, MadeMatch, MatchId, Policy, ReporterId, Signal, SignalId, Status
-from matching.rules import find_history, find_matches, hub_since
+from matching.rules import find_history, find_matches
 from notify import ledger
 from notify.ledger import NewNotice
 from schemas.database import Db
@@ -48,9 +48,7 @@ async def match_batch(db: Db, limit: int, now: datetime) -> int:
 
 async def record_hubs(db: Db, claimed: Sequence[SignalId], policy: Policy, now: datetime) -> None:
     """M5: note household tokens that came to more children than the region's limit."""
-    crowded = await hub_store.select_crowded(db, claimed, policy.hub_limit)
-    since = {token: hub_since(members, policy.hub_limit) for token, members in crowded.items()}
-    hubs = {token: at for token, at in since.items() if at is not None}
+    hubs = await hub_store.find_hubs(db, claimed, policy.hub_limit)
     if hubs:
         recorded = await hub_store.insert_hubs(db, hubs, now)
         await audit.append(db, now, [system_entry(Event.HUB_RECORDED, "hub")] * recorded)

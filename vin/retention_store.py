@@ -198,14 +198,24 @@ async def delete_lone_matches(db: Db) -> list[UUID]:
 
 
 async def delete_signals(db: Db, signals: Collection[UUID]) -> None:
-    """Delete locked signals; tokens, keys, queue rows and history go with them."""
+    """Delete locked signals; tokens, keys, queue rows and history go with them.
+
+    So does what was kept under their tokens, where no other signal has these.
+    """
     await db.execute(
         """
         -- retention_store.delete_signals
         WITH gone AS (
              DELETE FROM matching.token
-              WHERE signal_id = ANY($1) AND role = 'child'
-             RETURNING token)
+              WHERE signal_id = ANY($1)
+             RETURNING token
+        ), hub AS (
+             DELETE FROM matching.hub
+              WHERE token IN (SELECT token FROM gone)
+                AND NOT EXISTS (
+                    SELECT FROM matching.token
+                     WHERE token.token = hub.token
+                       AND token.signal_id <> ALL($1)))
         DELETE FROM matching.relation
          WHERE child IN (SELECT token FROM gone)
            AND NOT EXISTS (

@@ -15,7 +15,7 @@ def test_every_attempt_ends_in_a_known_way(attempt: int, result: Result, jitter:
     verdict = judge(attempt, result, jitter)
 
     assert verdict.state in {State.SENT, State.SUPPRESSED, State.RETRY, State.DEAD}
-    assert timedelta() <= verdict.wait < timedelta(hours=24)
+    assert timedelta() <= verdict.wait <= timedelta(hours=24)
     assert verdict.state is State.RETRY or not verdict.wait
 
 
@@ -45,6 +45,16 @@ def test_a_final_end_stays_final(attempt: int, jitter: float) -> None:
     assert judge(attempt, Result.SENT, jitter) == Verdict(State.SENT)
     assert judge(attempt, Result.SUPPRESSED, jitter) == Verdict(State.SUPPRESSED)
     assert judge(attempt, Result.REFUSED, jitter) == Verdict(State.DEAD)
+
+
+@given(attempt=attempts, jitter=jitters)
+def test_w3_what_nobody_is_there_for_waits_longer_each_time_and_never_dies(
+    attempt: int, jitter: float
+) -> None:
+    this, following = (judge(number, Result.NOBODY, jitter) for number in (attempt, attempt + 1))
+
+    assert this.state is following.state is State.RETRY
+    assert following.wait >= this.wait
 
 
 def test_a_fault_is_tried_again_in_seconds_and_a_deferral_in_minutes() -> None:

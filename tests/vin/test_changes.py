@@ -7,11 +7,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from schemas.database import Db
-from tests.changing import child_found, find, household_replaced, own_permit, rehouse
-from tests.interleave import Session, play, schedules
+from tests.changing import find, own_permit, rehouse
 from tests.steps import NOW, end, look, match_all, register, sides_of
-from tests.world import SECRETS, Somebody, make_region, make_reporter, make_reporters, registration
-from vin.changes import find_child, replace_household
+from tests.world import SECRETS, Somebody, make_region, make_reporters, registration
 from vin.clock import Clock
 from vin.errors import (
     DuplicateSignalError,
@@ -233,6 +231,13 @@ async def test_m12_no_match_is_made_with_a_side_that_ended_before_the_link_came_
     assert await matches(db) == []
 
 
+async def arrive(db: Db, by: Somebody, child: int, parent: int) -> None:
+    """Register and match at a minute of the child's own."""
+    at = NOW + timedelta(minutes=child)
+    await register(db, registration(by, child, parents=[parent]), now=at)
+    await match_all(db, now=at)
+
+
 async def test_m5_what_matched_before_a_key_was_a_hub_stays_when_another_key_changes(
     db: Db,
 ) -> None:
@@ -240,8 +245,7 @@ async def test_m5_what_matched_before_a_key_was_a_hub_stays_when_another_key_cha
     a, b, c, d = await make_reporters(db, 4)
     (first,) = await register(db, registration(a, 1, parents=[1]))
     for child, reporter in enumerate((b, c, d), 2):
-        await register(db, registration(reporter, child, parents=[1]), now=LATER)
-        await match_all(db, now=LATER)
+        await arrive(db, reporter, child, parent=1)
     assert await matches(db) == [("household", "open")]
 
     await rehouse(db, first, a, [1, 2], now=LATER + timedelta(hours=1))
@@ -255,8 +259,7 @@ async def test_m5_who_gets_a_hub_later_comes_later(db: Db) -> None:
     a, *others = await make_reporters(db, 4)
     (first,) = await register(db, registration(a, 1))
     for child, reporter in enumerate(others, 2):
-        await register(db, registration(reporter, child, parents=[1]), now=LATER)
-        await match_all(db, now=LATER)
+        await arrive(db, reporter, child, parent=1)
     before = await matches(db)
 
     await rehouse(db, first, a, [1], now=LATER + timedelta(hours=1))
@@ -348,50 +351,3 @@ async def test_the_log_tells_what_became_of_a_match_and_no_key(
     assert row["detail"] == (
         f'{{"kind": "household", "number": "{row["number"]}", "status": "void"}}'
     )
-
-
-STOPS = frozenset(
-    {
-        "change_store.lock_own",
-        "change_store.lock_open_matches",
-        "matching.read_signals",
-        "change_store.update_matches",
-        "commit",
-    }
-)
-CASES = {
-    "what each keeps, the other loses": ([1, 2], [1], [2], "void"),
-    "both keep one": ([1, 2], [1], [1], "open"),
-    "both change to another": ([1], [3], [3], "void"),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-async def test_m12_two_changes_at_once_neither_deadlock_nor_leave_a_wrong_match(
-    db: Db, case: str, make_two: "Connections"
-) -> None:
-    await make_region(db)
-    before, ours, theirs, outcome = CASES[case]
-    one, other = await make_two()
-    for order in schedules(len(STOPS)):
-        a, b = [await make_reporter(db, 1), await make_reporter(db, 2)]
-        first, second = await register(
-            db, registration(a, 1, parents=before), registration(b, 2, parents=before)
-        )
-        await match_all(db)
-        changes = (household_replaced(first, a, ours), household_replaced(second, b, theirs))
-
-        async def change_one(db: Db) -> None:
-            await replace_household(db, changes[0], NOW)  # noqa: B023 - done before the next turn
-
-        async def change_other(db: Db) -> None:
-            await replace_household(db, changes[1], NOW)  # noqa: B023
-
-        sessions = [Session(one, STOPS, [change_one]), Session(other, STOPS, [change_other])]
-        await play(order, sessions)
-        await match_all(db)
-
-        rows = await db.fetch("SELECT status FROM matching.match ORDER BY status")
-        open_now = ours == theirs
-        assert [row["status"] for row in rows if row["status"] == "open"] == ["open"] * open_now
-        await db.execute("TRUNCATE matching.signal, matching.match, notify.notice CASCADE")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.machine import Bench, Machine
+from tests.machine import Bench, machine_on
 
 STEPS = 50
 SOAK_STEPS = int(os.environ.get("SOAK_STEPS", "0"))
@@ -25,4 +25,4 @@ def bench(db_url: str) -> Iterator[Bench]:
 
 
 def test_after_every_step_the_service_agrees_with_the_law(bench: Bench) -> None:
-    run_state_machine_as_test(lambda: Machine(bench), settings=long if SOAK_STEPS else short)
+    run_state_machine_as_test(machine_on(bench), settings=long if SOAK_STEPS else short)

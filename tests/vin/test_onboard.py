@@ -13,7 +13,7 @@ import pytest
 from schemas.database import Db
 from tests.dump import dumped
 from tests.keys import EC_JWK
-from vin.contacts import officer_binding, open_contact
+from vin.contacts import Contact, officer_binding, open_contact, reporter_binding
 from vin.crypto.seal import DataKeys, Sealed
 from vin.crypto.signkey import new_client_key, public_jwk
 from vin.errors import StartError
@@ -175,6 +175,119 @@ async def designate(db: Db) -> None:
         SELECT gen_random_uuid(), organisation_id, 'p-1', id, 1, '', now() FROM registry.unit
         """
     )
+
+
+HOLDER = {"holder": {"organisation": "school", "unit": "team"}}
+
+
+async def read_holder(db: Db) -> tuple[str, str, Contact] | None:
+    """The holder's organisation, unit and contact data, as the region names him."""
+    row = await db.fetchrow(
+        """
+        SELECT organisation.code, unit.code AS unit, reporter.id, reporter.organisation_id,
+               reporter.reporter_id, reporter.contact_epoch, reporter.contact
+          FROM registry.region
+          JOIN registry.reporter ON reporter.id = holder_reporter_id
+          JOIN registry.unit ON unit.id = reporter.unit_id
+          JOIN registry.organisation ON organisation.id = holder_organisation_id
+         WHERE reporter.organisation_id = organisation.id
+           AND reporter.reporter_id = 'holder'
+           AND reporter.ended_at IS NULL
+        """,
+    )
+    if row is None:
+        return None
+    contact = open_contact(
+        KEYS,
+        Sealed(row["contact_epoch"], row["contact"]),
+        reporter_binding(row["id"], row["organisation_id"]),
+    )
+    return row["code"], row["unit"], contact
+
+
+async def test_w2_the_holder_is_a_reporter_with_the_first_coordinators_contact_data(
+    db: Db, db_url: str
+) -> None:
+    data = region_data()
+    await apply(db, data)
+
+    assert await apply(db, data | {"policies": HOLDER}) == ["holder 1"]
+    before = await dumped(db_url)
+    assert await apply(db, data | {"policies": HOLDER}) == []
+    assert await dumped(db_url) == before
+
+    holder = await read_holder(db)
+    assert holder
+    assert holder[:2] == ("school", "team")
+    assert holder[2].email == "medewerker3@contact.example"
+
+
+async def test_w2_the_holder_follows_the_file(db: Db) -> None:
+    data = region_data() | {"policies": HOLDER}
+    await apply(db, data)
+
+    data["organisations"][0]["units"].append({"code": "desk", "name": "Desk"})
+    data["policies"] = {"holder": {"organisation": "school", "unit": "desk"}}
+    assert await apply(db, data) == ["holder 1", "unit 1"]
+    data["organisations"][0]["coordinators"] = [officer(4)]
+    assert await apply(db, data) == ["holder 1", "officer 2"]
+    await db.execute("UPDATE registry.reporter SET ended_at = now()")
+    assert await apply(db, data) == ["holder 1"]
+
+    holder = await read_holder(db)
+    assert holder
+    assert holder[:2] == ("school", "desk")
+    assert holder[2].email == "medewerker4@contact.example"
+
+    data["policies"] = {}
+    assert await apply(db, data) == ["holder 1"]
+    assert await read_holder(db) is None
+    assert await db.fetchval("SELECT count(*) FROM registry.reporter") == 1
+
+
+async def test_w2_another_holder_is_another_reporter(db: Db) -> None:
+    data = region_data() | {"policies": HOLDER}
+    await apply(db, data)
+    data["organisations"][1]["coordinators"] = [officer(5)]
+    data["policies"] = {"holder": {"organisation": "college", "unit": "team"}}
+
+    assert await apply(db, data) == ["holder 1", "officer 1"]
+
+    holder = await read_holder(db)
+    assert holder
+    assert (holder[0], holder[2].email) == ("college", "medewerker5@contact.example")
+
+
+async def test_a5_a_shielded_organisation_comes_with_its_broker(db: Db) -> None:
+    data = region_data()
+    await apply(db, data)
+    person = {name: value for name, value in officer(6).items() if name != "code"}
+    data["organisations"][0] |= {
+        "shielded": True,
+        "broker": {"name": "Broker", "contact": person},
+    }
+
+    assert await apply(db, data) == ["officer 1", "organisation 1"]
+    assert await apply(db, data) == []
+
+    row = await db.fetchrow(
+        """
+        SELECT shielded, broker_name, officer.id, organisation_id, contact_epoch, contact
+          FROM registry.officer
+          JOIN registry.organisation ON organisation.id = organisation_id
+         WHERE role = 'broker'
+        """
+    )
+    assert row
+    assert (row["shielded"], row["broker_name"]) == (True, "Broker")
+    sealed = Sealed(row["contact_epoch"], row["contact"])
+    contact = open_contact(KEYS, sealed, officer_binding(row["id"], row["organisation_id"]))
+    assert contact.email == "medewerker6@contact.example"
+
+    del data["organisations"][0]["broker"]
+    data["organisations"][0]["shielded"] = False
+    assert await apply(db, data) == ["officer 1", "organisation 1"]
+    assert await db.fetchval("SELECT count(*) FROM registry.organisation WHERE shielded") == 0
 
 
 async def test_a_unit_with_reporters_must_stay(db: Db) -> None:

@@ -38,6 +38,7 @@ def change(*path: str | int, to: object) -> Callable[[Data], None]:
 
 
 SCHOOL = ("organisations", 0)
+PERSON = {name: value for name, value in OFFICER.items() if name != "code"}
 BROKEN: dict[str, tuple[Callable[[Data], None], str]] = {
     "unknown name": (
         change(*SCHOOL, "colour", to="red"),
@@ -116,6 +117,26 @@ BROKEN: dict[str, tuple[Callable[[Data], None], str]] = {
         change("auditors", 0, "email", to="a@x.test, b@x.test"),
         "auditors[0].email: Expected one e-mail address.",
     ),
+    "holder elsewhere": (
+        change("policies", to={"holder": {"organisation": "school-9", "unit": "team"}}),
+        "policies.holder.organisation: 'school-9' is not in organisations",
+    ),
+    "holder's unit elsewhere": (
+        change("policies", to={"holder": {"organisation": "school-1", "unit": "desk"}}),
+        "policies.holder.unit: 'desk' is not in organisations[1].units",
+    ),
+    "holder in half": (
+        change("policies", to={"holder": {"organisation": "school-1"}}),
+        "policies.holder.unit: is missing",
+    ),
+    "broker without shield": (
+        change(*SCHOOL, "broker", to={"name": "Broker", "contact": PERSON}),
+        "organisations[0]: What is shielded has a broker, and only that.",
+    ),
+    "shield without broker": (
+        change(*SCHOOL, "shielded", to=True),
+        "organisations[0]: What is shielded has a broker, and only that.",
+    ),
     "list for a table": (change("organisations", to={"code": "x"}), "organisations:"),
     "not even tables": (change("organisations", to=["x", 7]), "organisations[1]:"),
 }
@@ -129,6 +150,27 @@ def test_a_fault_is_told_with_its_place(name: str) -> None:
     break_it(data)
 
     assert any(line.startswith(told) for line in faults(data))
+
+
+def test_w2_a_holder_needs_a_coordinator() -> None:
+    data = region_data()
+    change("policies", to={"holder": {"organisation": "school-1", "unit": "team"}})(data)
+    assert parse(data).holder() == (
+        parse(data).organisations[1],
+        parse(data).organisations[1].units[0],
+    )
+
+    change("organisations", 1, "coordinators", to=[])(data)
+
+    assert faults(data) == ["organisations[1].coordinators: the region's holder needs one"]
+
+
+def test_a5_a_broker_may_not_bear_the_name_that_he_hides() -> None:
+    data = region_data()
+    change(*SCHOOL, "shielded", to=True)(data)
+    change(*SCHOOL, "broker", to={"name": "School 0", "contact": PERSON})(data)
+
+    assert faults(data) == ["organisations[0]: The broker bears the name that must not be seen."]
 
 
 def test_all_faults_of_a_file_are_told_at_once() -> None:

@@ -297,3 +297,8 @@ async def test_w3_an_open_match_stays_open_when_one_side_is_succeeded(team: Team
     (after,) = await team.matches(team.other)
     assert (after.number, after.status) == (before.number, Status.OPEN)
     assert after.matched_at == before.matched_at
+
+
+async def test_a_notice_that_is_gone_has_nobody_to_reach_and_nothing_to_say(team: Team) -> None:
+    assert await team.composer.recipient(team.db, uuid4()) is None
+    assert await team.composer.compose(team.db, uuid4()) is None

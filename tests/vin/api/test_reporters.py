@@ -1,3 +1,4 @@
+import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ class Desk:
         async with self.service.http.request(
             method, f"/v1/reporters{path}", json=body, headers=headers
         ) as answer:
-            return answer.status, await answer.json(), answer.headers
+            return answer.status, json.loads(await answer.read() or "{}"), answer.headers
 
     async def put(
         self, body: Body, reporter_id: str = "p-1", organisation: int = 0
@@ -65,6 +66,10 @@ class Desk:
 
     async def get(self, path: str = "/p-1", organisation: int = 0) -> tuple[int, Body]:
         status, answer, _ = await self.call("GET", path, organisation=organisation)
+        return status, answer
+
+    async def delete(self, path: str, organisation: int = 0) -> tuple[int, Body]:
+        status, answer, _ = await self.call("DELETE", path, organisation=organisation)
         return status, answer
 
     async def refused(self, body: Body, reporter_id: str = "p-1") -> set[tuple[str, str]]:
@@ -283,9 +288,64 @@ async def test_each_look_at_contact_data_is_logged(desk: Desk, db: Db) -> None:
     assert [row["object_id"] for row in rows[:2]] == [row["object_id"] for row in rows[3:]]
 
 
+async def test_w3_who_left_is_404_until_he_is_designated_anew_with_201(desk: Desk) -> None:
+    await desk.put(FULL, "p-1")
+    _, other = await desk.put(FULL, "p-2")
+
+    assert await desk.delete("/p-1") == (204, {})
+    assert (await desk.get("/p-1"))[0] == 404
+    assert (await desk.delete("/p-1"))[0] == 404
+    assert (await desk.get(""))[1]["items"] == [other]
+
+    status, back, headers = await desk.call("PUT", "/p-1", LEAST)
+    assert (status, headers["Location"]) == (201, "/v1/reporters/p-1")
+    assert await desk.get("/p-1") == (200, back)
+    assert [item["reporterId"] for item in (await desk.get(""))[1]["items"]] == ["p-2", "p-1"]
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        ("successorId=p-1", ("successorId", "unknown")),
+        ("successorId=p-9", ("successorId", "unknown")),
+        ("successorId=stranger", ("successorId", "unknown")),
+        ("successorId=", ("successorId", "pattern")),
+        ("successorId=a%20b", ("successorId", "pattern")),
+        ("successor=p-2", ("successor", "unexpected")),
+        ("successorId=p-2&successorId=p-2", ("successorId", "duplicate")),
+    ],
+)
+async def test_w3_a_bad_successor_is_400_and_ends_nothing(
+    desk: Desk, query: str, fault: tuple[str, str]
+) -> None:
+    await desk.put(FULL, "p-1")
+    await desk.put(FULL, "p-2")
+    await desk.put(FULL, "stranger", organisation=1)
+
+    status, answer = await desk.delete(f"/p-1?{query}")
+
+    assert status == 400
+    assert [(each["name"], each["code"]) for each in answer["invalidParams"]] == [fault]
+    assert (await desk.get("/p-1"))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/p-2", "/p%2F2", "/p%002", "/" + "p" * 65])
+async def test_w3_who_is_not_there_cannot_leave(desk: Desk, path: str) -> None:
+    await desk.put(FULL)
+
+    assert (await desk.delete(path))[0] == 404
+    assert (await desk.delete("/p-1", organisation=1))[0] == 404
+    assert (await desk.get("/p-1"))[0] == 200
+
+
 async def test_the_scope_is_needed(desk: Desk) -> None:
     desk.scopes = {"signals"}
 
-    answers = [await desk.put(FULL), await desk.get(), await desk.get("")]
+    answers = [
+        await desk.put(FULL),
+        await desk.get(),
+        await desk.get(""),
+        await desk.delete("/p-1"),
+    ]
 
-    assert [status for status, _ in answers] == [403, 403, 403]
+    assert [status for status, _ in answers] == [403] * 4
