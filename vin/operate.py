@@ -17,7 +17,9 @@ from schemas.dates import LOCAL
 from vin import audit, story
 from vin.audit import Entry, Event
 from vin.clock import Clock
+from vin.databases import migrations
 from vin.errors import StartError
+from vin.migrate import check_schema
 from vin.settings import OperatorSettings
 
 CHANNELS = ("mail",)
@@ -61,6 +63,7 @@ def running(work: Work, settings: Settings) -> Callable[[argparse.Namespace], No
             message = f"The index's database cannot be reached: {type(error).__name__}."
             raise StartError(message) from error
         try:
+            await check_schema(db, migrations("vin"))
             async with db.transaction():
                 await work(db, options, await Clock(given.clock_offset).now(db))
         finally:
@@ -93,6 +96,8 @@ async def audit_matches(db: Db, options: argparse.Namespace, now: datetime) -> N
 async def list_deliveries(db: Db, _options: argparse.Namespace, _now: datetime) -> None:
     for state, count in sorted((await ledger.count_by_state(db)).items()):
         say(f"{state:10}  {count}")
+    for channel, since in (await ledger.select_paused(db)).items():
+        say(f"{channel} is paused since {local(since)}")
 
 
 async def pause(db: Db, options: argparse.Namespace, now: datetime) -> None:
@@ -117,7 +122,7 @@ def channel_entry(event: Event, channel: str) -> Entry:
 
 
 def local(at: datetime) -> str:
-    return f"{at.astimezone(LOCAL):%Y-%m-%d %H:%M:%S}"
+    return f"{at.astimezone(LOCAL):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def say(line: str) -> None:

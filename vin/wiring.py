@@ -130,18 +130,26 @@ async def load_data_keys(pool: "Pool[Record]", keys: Path) -> DataKeys:
 
 async def run_migrate(settings: MigrateSettings) -> None:
     """Bring the given databases to this version."""
-    if settings.database_url is not None:
-        await embedded.check_postgres(settings.database_url)
-        await migrate(settings.database_url, migrations("vin"))
-    if settings.keyholder_database_url is not None:
-        await embedded.check_postgres(settings.keyholder_database_url)
-        await migrate(settings.keyholder_database_url, migrations("vin.keyholder"))
+    for url, package in (
+        (settings.database_url, "vin"),
+        (settings.keyholder_database_url, "vin.keyholder"),
+    ):
+        if url is not None:
+            await embedded.check_postgres(url)
+            applied = await migrate(url, migrations(package))
+            say(*[f"{package}: applied {name}" for name in applied] or [f"{package}: up to date"])
+
+
+def say(*lines: str) -> None:
+    """Tell an operator on standard output."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 async def run_onboard(settings: OnboardSettings, file: Path) -> None:
     """Apply a region file and say what changed."""
     region = parse_region(read_region_data(file), str(file))
-    await apply_region(settings, region, getpass.getuser())
+    changed = await apply_region(settings, region, getpass.getuser())
+    say(*[f"changed: {line}" for line in changed] or ["nothing changed"])
 
 
 async def apply_region(settings: OnboardSettings, region: Region, operator: str) -> list[str]:
@@ -150,8 +158,11 @@ async def apply_region(settings: OnboardSettings, region: Region, operator: str)
     Returns what changed, a line a table; nothing the second time.
     """
     changed: list[str] = []
-    kek = FileKek.load(settings.keys / keyfile.CONTACT_KEK)
     if settings.database_url is not None:
+        if settings.keys is None:
+            message = "VIN_KEYS must be set: the folder with the key that seals contact data."
+            raise StartError(message)
+        kek = FileKek.load(settings.keys / keyfile.CONTACT_KEK)
         async with connection(settings.database_url, "vin") as db, db.transaction():
             now = await Clock(settings.clock_offset).now(db)
             await data_keys.ensure_data_key(db, kek, now)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-
 from io import BytesIO
 from typing import Any
 from uuid import uuid4
