@@ -154,6 +154,18 @@ async def resume(db: Db, channel: Channel) -> bool:
     return resumed is not None
 
 
+async def select_paused(db: Db) -> dict[Channel, datetime]:
+    """Which channels are paused, and since when."""
+    rows = await db.fetch(
+        """
+        -- ledger.select_paused
+        SELECT channel, paused_at
+          FROM notify.pause
+        """
+    )
+    return {Channel(row["channel"]): row["paused_at"] for row in rows}
+
+
 async def count_by_state(db: Db) -> dict[State, int]:
     """How many deliveries stand where."""
     rows = await db.fetch(

@@ -15,14 +15,14 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
-from vin.databases import migrations
-from vin.migrate import migrate
-from vin.up import given_or_started
 
 from notify.queue import connect
 from schemas.database import Db
 from tests.running import Up, running
 from vin import embedded
+from vin.databases import migrations
+from vin.migrate import migrate
+from vin.up import given_or_started
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record

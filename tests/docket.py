@@ -146,7 +146,7 @@ class Docket:
     def same_child(self, child: int | None) -> list[Signal]:
         return [s for s in self.signals if child and s.child == child and self.outlives(s)]
 
-    def leave(self, who: int, successor: int | None) -> None:
+    def leave(self, who: int, successor: int | None) -> None:  # noqa: C901 - as W3 tells it
         """W3: what is live or archived goes to the successor, with what was to be told."""
         self.left[who] = successor
         if successor is None:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from vin import operate, wiring
 from vin.client import cli as client_cli
+from vin.crypto import keyfile
 from vin.crypto.keyfile import KeyFileError
 from vin.crypto.sign import UnfitKeyError
 from vin.demo import cli as demo_cli
@@ -108,6 +109,15 @@ def add_operations(commands: Commands) -> None:
             wiring.run_onboard(read_settings(OnboardSettings, os.environ), options.file)
         )
     )
+    keys = commands.add_parser("keys", help="make key files for production")
+    made = keys.add_subparsers(required=True)
+    for name, make, text in (
+        ("index", keyfile.generate_index, "the keys of the index; give away token-public.pem only"),
+        ("keyholder", keyfile.generate_keyholder, "of the key holder; only permit-public.pem"),
+    ):
+        command = made.add_parser(name, help=text)
+        command.add_argument("folder", type=Path, metavar="DIR")
+        command.set_defaults(run=lambda options, make=make: make(options.folder))
     operate.add_commands(commands, lambda: read_settings(OperatorSettings, os.environ))
 
 

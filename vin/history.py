@@ -63,7 +63,9 @@ async def open_history(db: Db, opening: Opening, keys: DataKeys, now: datetime) 
         id=opening.notice,
         opened_at=now,
         contacts=[
-            (contacts[each].open(keys), contacts[each].organisation_name) for each in reporters
+            (contacts[each].open(keys), contacts[each].organisation_name)
+            for each in reporters
+            if each in contacts
         ],
     )
 

@@ -18,8 +18,10 @@ from schemas.dates import LOCAL
 from vin import audit, hubs, retention, story
 from vin.audit import Entry, Event
 from vin.clock import Clock
+from vin.databases import migrations
 from vin.errors import NotFoundError, StartError
 from vin.hubs import Release
+from vin.migrate import check_schema
 from vin.settings import OperatorSettings
 
 CHANNELS = ("mail",)
@@ -78,6 +80,7 @@ def running(work: Work, settings: Settings) -> Callable[[argparse.Namespace], No
             message = f"The index's database cannot be reached: {type(error).__name__}."
             raise StartError(message) from error
         try:
+            await check_schema(db, migrations("vin"))
             async with db.transaction():
                 await work(db, options, await Clock(given.clock_offset).now(db))
         finally:
@@ -128,6 +131,8 @@ async def release_hub(db: Db, options: argparse.Namespace, now: datetime) -> Non
 async def list_deliveries(db: Db, _options: argparse.Namespace, _now: datetime) -> None:
     for state, count in sorted((await ledger.count_by_state(db)).items()):
         say(f"{state:10}  {count}")
+    for channel, since in (await ledger.select_paused(db)).items():
+        say(f"{channel} is paused since {local(since)}")
 
 
 async def pause(db: Db, options: argparse.Namespace, now: datetime) -> None:
@@ -167,7 +172,7 @@ def channel_entry(event: Event, channel: str) -> Entry:
 
 
 def local(at: datetime) -> str:
-    return f"{at.astimezone(LOCAL):%Y-%m-%d %H:%M:%S}"
+    return f"{at.astimezone(LOCAL):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def say(line: str) -> None:

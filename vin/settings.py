@@ -91,9 +91,9 @@ class MigrateSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnboardSettings(MigrateSettings):
-    """`vin onboard`: as `vin migrate`, and the key that seals contact data."""
+    """`vin onboard`: as `vin migrate`; for the index also the key that seals contact data."""
 
-    keys: Path
+    keys: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ from notify.errors import OUTAGE
 from schemas.database import Db
 from vin import retention
 from vin.clock import Clock
+from vin.crypto.seal import DataKeys
+from vin.handover import hand_over
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record
@@ -23,16 +25,28 @@ Step = Callable[[Db, datetime], Awaitable[int]]
 # Destroying beats archiving (L4).
 STEPS: tuple[Step, ...] = (retention.destroy_batch, retention.expire_batch)
 
+
+def steps_with(keys: DataKeys) -> tuple[Step, ...]:
+    """All steps; handing over seals references anew (W2)."""
+
+    async def hand_over_batch(db: Db, now: datetime) -> int:
+        return await hand_over(db, keys, now)
+
+    return (*STEPS, hand_over_batch)
+
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-async def run_sweeper(pool: "Pool[Record]", clock: Clock, stop: asyncio.Event) -> None:
+async def run_sweeper(
+    pool: "Pool[Record]", clock: Clock, stop: asyncio.Event, steps: tuple[Step, ...] = STEPS
+) -> None:
     """Sweep until `stop` is set; an outage is waited out, a bug ends the process."""
     loop = asyncio.get_running_loop()
     while not stop.is_set():
         began = loop.time()
         try:
-            done = await sweep_turn(pool, clock)
+            done = await sweep_turn(pool, clock, steps)
         except OUTAGE as error:
             log.warning("sweeper paused", reason=type(error).__name__)
             done = 0

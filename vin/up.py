@@ -35,7 +35,7 @@ from vin.migrate import migrate
 from vin.region import Region
 from vin.region_file import parse_region, read_region_data, with_client_keys
 from vin.settings import OnboardSettings, UpSettings, read_settings
-from vin.wiring import apply_region, stop_on_signal
+from vin.wiring import apply_region, say, stop_on_signal
 
 PROCESSES = ("keyholder", "api", "worker")
 READY_SECONDS = 60
@@ -89,6 +89,7 @@ async def up(options: Options, settings: UpSettings) -> None:
         if not stop.is_set():
             stack.callback(ready.unlink, missing_ok=True)
             write_ready(ready, announcement(environment["api"], servers, mail, clients))
+            say(f"VIN is ready: {environment['api']['VIN_API_URL']}, told in {ready}. Ctrl-C ends.")
         await first(stop, lost, watch)
 
 

@@ -57,7 +57,7 @@ from vin.settings import (
     WorkerSettings,
 )
 from vin.signals import Registration, Secrets, register_batch
-from vin.sweeper import run_sweeper
+from vin.sweeper import run_sweeper, steps_with
 from vin.web.bearer import Bearer
 from vin.web.openapi import with_document
 from vin.web.routes import application
@@ -105,10 +105,11 @@ async def run_worker_process(settings: WorkerSettings) -> None:
         await embedded.check_redis(settings.redis_url)
         redis = await stack.enter_async_context(queue.connect(settings.redis_url))
         bell = Bell(redis)
+        keys = await load_data_keys(pool, settings.keys)
         office = Office(
             pool=pool,
             queue=Queue(redis),
-            composer=NoticeComposer(await load_data_keys(pool, settings.keys), clock),
+            composer=NoticeComposer(keys, clock),
             journal=journal,
             route=mail.Route(
                 host=settings.smtp.host,
@@ -121,7 +122,7 @@ async def run_worker_process(settings: WorkerSettings) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(run_bell(bell, stop))
             group.create_task(run_matcher(pool, clock, bell, stop))
-            group.create_task(run_sweeper(pool, clock, stop))
+            group.create_task(run_sweeper(pool, clock, stop, steps_with(keys)))
             group.create_task(run_relay(pool, office.queue, bell, journal, stop))
             group.create_task(run_worker(office, stop))
 
@@ -134,18 +135,26 @@ async def load_data_keys(pool: "Pool[Record]", keys: Path) -> DataKeys:
 
 async def run_migrate(settings: MigrateSettings) -> None:
     """Bring the given databases to this version."""
-    if settings.database_url is not None:
-        await embedded.check_postgres(settings.database_url)
-        await migrate(settings.database_url, migrations("vin"))
-    if settings.keyholder_database_url is not None:
-        await embedded.check_postgres(settings.keyholder_database_url)
-        await migrate(settings.keyholder_database_url, migrations("vin.keyholder"))
+    for url, package in (
+        (settings.database_url, "vin"),
+        (settings.keyholder_database_url, "vin.keyholder"),
+    ):
+        if url is not None:
+            await embedded.check_postgres(url)
+            applied = await migrate(url, migrations(package))
+            say(*[f"{package}: applied {name}" for name in applied] or [f"{package}: up to date"])
+
+
+def say(*lines: str) -> None:
+    """Tell an operator on standard output."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 async def run_onboard(settings: OnboardSettings, file: Path) -> None:
     """Apply a region file and say what changed."""
     region = parse_region(read_region_data(file), str(file))
-    await apply_region(settings, region, getpass.getuser(), file.parent)
+    changed = await apply_region(settings, region, getpass.getuser(), file.parent)
+    say(*[f"changed: {line}" for line in changed] or ["nothing changed"])
 
 
 async def apply_region(
@@ -156,9 +165,12 @@ async def apply_region(
     Returns what changed, a line a table; nothing the second time.
     """
     changed: list[str] = []
-    kek = FileKek.load(settings.keys / keyfile.CONTACT_KEK)
     if settings.database_url is not None:
-        addresses = excluded_of(settings, region, folder)
+        if settings.keys is None:
+            message = "VIN_KEYS must be set: the folder with the key that seals contact data."
+            raise StartError(message)
+        kek = FileKek.load(settings.keys / keyfile.CONTACT_KEK)
+        addresses = excluded_of(settings.keys, region, folder)
         async with connection(settings.database_url, "vin") as db, db.transaction():
             now = await Clock(settings.clock_offset).now(db)
             await data_keys.ensure_data_key(db, kek, now)
@@ -171,12 +183,12 @@ async def apply_region(
     return changed
 
 
-def excluded_of(settings: OnboardSettings, region: Region, folder: Path) -> set[UUID]:
+def excluded_of(keys: Path, region: Region, folder: Path) -> set[UUID]:
     """The tokens of the addresses that never match; the index's key is read only if there are."""
     excluded = read_excluded(region, folder)
     if not excluded:
         return set()
-    return excluded_tokens(excluded, IndexKeys.load(settings.keys / keyfile.INDEX))
+    return excluded_tokens(excluded, IndexKeys.load(keys / keyfile.INDEX))
 
 
 async def run_api(settings: ApiSettings) -> None:

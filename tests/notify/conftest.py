@@ -119,6 +119,7 @@ async def peer() -> AsyncIterator[Peer]:
 class Service:
     """Relay and workers on one database, one Redis and one mail server."""
 
+    url: str
     pool: "Pool[Record]"
     redis: Redis
     letters: Letters
@@ -162,8 +163,12 @@ class Service:
         notices = [NewNotice(uuid4(), uuid4(), [(uuid4(), uuid4())]) for _ in range(count)]
         for number, notice in enumerate(notices):
             self.letters.by_notice[notice.id] = letter_for(number)
-        async with self.pool.acquire() as db, db.transaction():
-            await ledger.append(db, notices, AT)
+        db = await asyncpg.connect(self.url)  # none that a test may have cut
+        try:
+            async with db.transaction():
+                await ledger.append(db, notices, AT)
+        finally:
+            await db.close()
         return [notice.id for notice in notices]
 
     async def counts(self) -> dict[State, int]:
@@ -221,8 +226,10 @@ class Service:
 
 
 @pytest.fixture
-def service(pool: "Pool[Record]", redis: Redis, letters: Letters, log: Log, peer: Peer) -> Service:
-    return Service(pool, redis, letters, log, peer)
+def service(
+    db_url: str, pool: "Pool[Record]", redis: Redis, letters: Letters, log: Log, peer: Peer
+) -> Service:
+    return Service(db_url, pool, redis, letters, log, peer)
 
 
 @pytest.fixture(autouse=True)

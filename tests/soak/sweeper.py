@@ -112,7 +112,11 @@ async def sweep_all(pool: "Pool[Record]") -> int:
     while left:
         await asyncio.sleep(0.5)
         left = await pool.fetchval(
-            "SELECT count(*) FROM matching.signal WHERE status = 'live' AND remove_on <= current_date"
+            """
+            SELECT count(*)
+              FROM matching.signal
+             WHERE status = 'live' AND remove_on <= current_date
+            """
         )
         sys.stderr.write(f"\r{left} left   ")
     stop.set()

@@ -1,4 +1,4 @@
-"""M12 while others work on the same matches: every interleaving ends right, and none in a circle."""
+"""M12 while others work on the same matches: every interleaving ends, and ends right."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -215,62 +216,81 @@ def seconds_until(day: date, *, minutes: int) -> str:
     return str(int((target - datetime.now(UTC)).total_seconds()))  # noqa: TID251 (a real clock)
 
 
+@dataclass
+class Cast:
+    """Who plays in the cases that span years, and the days on which things happen."""
+
+    child: Bsn
+    end: date
+    birthday: date
+    people: dict[str, Person] = field(default_factory=dict)
+
+
 async def test_s05_s06_s10_a_life_over_the_years_with_restarts_in_between(tmp_path: Path) -> None:
     """S5: the end of a signal; S6: the 23rd birthday; S10: the archive."""
     today = datetime.now(LOCAL).date()  # noqa: TID251 (the real clock)
-    end, birthday = today + timedelta(days=100), today + timedelta(days=50)
-    one, young, mother = child(), child(), parent()
-    known: dict[str, Person] = {}
+    cast = Cast(child(), today + timedelta(days=100), today + timedelta(days=50))
+    archive_over = years_after(cast.end, 5)
+    scenes = (
+        ("0", registered),
+        (seconds_until(cast.birthday, minutes=2), s06_after_the_birthday),
+        (seconds_until(cast.end, minutes=-10), s05_before_the_end),
+        (seconds_until(cast.end, minutes=2), s05_s10_after_the_end),
+        (seconds_until(archive_over, minutes=2), s10_after_five_years),
+    )
+    for offset, scene in scenes:
+        with running(tmp_path, "--clock-offset", offset) as up:
+            async with people(up) as crowd:
+                await scene(crowd, cast)
 
-    with running(tmp_path) as up:
-        async with people(up) as crowd:
-            a, grown, sibling = [await crowd.person(place) for place in range(3)]
-            await a.registers(one, removeOn=end.isoformat())
-            await grown.registers(young, mother, destroyBy=birthday.isoformat())
-            await sibling.registers(child(), mother)
-            assert await sibling.knows() == {grown.email: "household"}
-            known = {"a": a, "grown": grown, "sibling": sibling}
 
-    with running(tmp_path, "--clock-offset", seconds_until(birthday, minutes=2)) as up:
-        async with people(up) as crowd:
-            grown, sibling = [await again(crowd, known[who]) for who in ("grown", "sibling")]
-            gone = f"/v1/signals/{grown.signals[0]}"
-            assert await status_of(grown.client.call("GET", gone)) == 404
-            assert await sibling.matches() == []
-            read = await sibling.client.read("signals", sibling.signals[0])
-            assert read["status"] == "live"
+async def registered(crowd: Crowd, cast: Cast) -> None:
+    a, grown, sibling = [await crowd.person(place) for place in range(3)]
+    mother = parent()
+    await a.registers(cast.child, removeOn=cast.end.isoformat())
+    await grown.registers(child(), mother, destroyBy=cast.birthday.isoformat())
+    await sibling.registers(child(), mother)
+    assert await sibling.knows() == {grown.email: "household"}
+    cast.people = {"a": a, "grown": grown, "sibling": sibling}
 
-    with running(tmp_path, "--clock-offset", seconds_until(end, minutes=-10)) as up:
-        async with people(up) as crowd:
-            last = await crowd.person(1)
-            await last.registers(one)
-            assert await last.knows() == {known["a"].email: "child"}
 
-    with running(tmp_path, "--clock-offset", seconds_until(end, minutes=2)) as up:
-        async with people(up) as crowd:
-            new = await crowd.person(2)
-            await new.registers(one)
-            assert known["a"].email not in await new.knows()
-            notice = await new.history()
-            assert notice
-            opened = (await new.opens(notice)).body
-            assert [contact["email"] for contact in opened["contacts"]] == [known["a"].email]
-            assert await status_of(new.opens(notice)) == 410
+async def s06_after_the_birthday(crowd: Crowd, cast: Cast) -> None:
+    grown, sibling = [await again(crowd, cast.people[who]) for who in ("grown", "sibling")]
+    gone = f"/v1/signals/{grown.signals[0]}"
+    assert await status_of(grown.client.call("GET", gone)) == 404
+    assert await sibling.matches() == []
+    assert (await sibling.client.read("signals", sibling.signals[0]))["status"] == "live"
 
-    archive_over = years_after(end, 5)
-    with running(tmp_path, "--clock-offset", seconds_until(archive_over, minutes=2)) as up:
-        async with people(up) as crowd:
-            late = await crowd.person(3)
-            await late.registers(one)
-            notice = await late.history()
-            shown = (await late.opens(notice)).body["contacts"] if notice else []
-            assert known["a"].email not in [contact["email"] for contact in shown]
-        db = await asyncpg.connect(up.ready["databaseUrl"])
-        left = await db.fetchval(
-            "SELECT count(*) FROM matching.signal WHERE id = $1", known["a"].signals[0]
-        )
-        await db.close()
-        assert left == 0
+
+async def s05_before_the_end(crowd: Crowd, cast: Cast) -> None:
+    last = await crowd.person(1)
+    await last.registers(cast.child)
+    assert await last.knows() == {cast.people["a"].email: "child"}
+
+
+async def s05_s10_after_the_end(crowd: Crowd, cast: Cast) -> None:
+    new = await crowd.person(2)
+    await new.registers(cast.child)
+    assert cast.people["a"].email not in await new.knows()
+    notice = await new.history()
+    assert notice
+    opened = (await new.opens(notice)).body
+    assert [contact["email"] for contact in opened["contacts"]] == [cast.people["a"].email]
+    assert await status_of(new.opens(notice)) == 410
+
+
+async def s10_after_five_years(crowd: Crowd, cast: Cast) -> None:
+    late = await crowd.person(3)
+    await late.registers(cast.child)
+    notice = await late.history()
+    shown = (await late.opens(notice)).body["contacts"] if notice else []
+    assert cast.people["a"].email not in [contact["email"] for contact in shown]
+    db = await asyncpg.connect(crowd.up.ready["databaseUrl"])
+    left = await db.fetchval(
+        "SELECT count(*) FROM matching.signal WHERE id = $1", cast.people["a"].signals[0]
+    )
+    await db.close()
+    assert left == 0
 
 
 async def again(crowd: Crowd, person: Person) -> Person:

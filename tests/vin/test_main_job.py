@@ -19,8 +19,8 @@ from aiohttp import ClientError, ClientSession
 
 from notify.queue import connect
 from notify.smtpd import mail_folder_server
-from tests.contract.contract_client import ContractClient
 from tests.bsns import fresh_bsn
+from tests.contract.contract_client import ContractClient
 from tests.oracle import Fact, expected
 from tests.running import Up, running
 from vin.up import choose_ports

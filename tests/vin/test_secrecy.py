@@ -13,8 +13,8 @@ import pytest
 from aiohttp import ClientSession
 
 from notify.queue import connect
-from tests.contract.contract_client import ContractClient
 from tests.bsns import fresh_bsn
+from tests.contract.contract_client import ContractClient
 from tests.running import Up
 from vin.client import identifiers
 from vin.crypto import keyfile, oprf

@@ -9,7 +9,6 @@ from vin.settings import (
     ApiSettings,
     KeyholderSettings,
     MigrateSettings,
-    OnboardSettings,
     OperatorSettings,
     SmtpTls,
     UpSettings,
@@ -140,11 +139,6 @@ def test_migrating_needs_one_of_the_databases() -> None:
     assert (keyholder.database_url, keyholder.keyholder_database_url) == (None, POSTGRES)
     with pytest.raises(StartError, match="DATABASE_URL or VIN_KEYHOLDER_DATABASE_URL must be set"):
         read_settings(MigrateSettings, {})
-
-
-def test_onboarding_needs_the_keys_as_well() -> None:
-    with pytest.raises(StartError, match="VIN_KEYS must be set: the folder with the key files"):
-        read_settings(OnboardSettings, {"DATABASE_URL": POSTGRES})
 
 
 def test_everything_runs_embedded_without_any_setting() -> None:

@@ -164,3 +164,23 @@ def test_a_server_that_dies_ends_all(tmp_path: Path, binary: bytes) -> None:
 
     assert process.wait(15) == 1
     wait_until_gone(data, 5)
+
+
+def test_each_administrator_makes_the_keys_of_his_own_side(tmp_path: Path) -> None:
+    for side in ("index", "keyholder"):
+        subprocess.run(
+            [sys.executable, "-m", "vin", "keys", side, str(tmp_path / side)],
+            check=True,
+            timeout=60,
+        )
+
+    made = {
+        side: {path.name for path in (tmp_path / side).iterdir()} for side in ("index", "keyholder")
+    }
+    assert made["index"] == {
+        "token-signing.pem",
+        "token-public.pem",
+        "index.json",
+        "contact-kek.json",
+    }
+    assert made["keyholder"] == {"permit-signing.pem", "permit-public.pem", "keyholder.json"}

@@ -17,6 +17,8 @@ from vin.client.client import Client
 from vin.client.config import load_config, sentences
 from vin.client.errors import ClientError, ConfigError
 from vin.client.registration import Registration, Reporter
+from vin.crypto.keyfile import write_secret
+from vin.crypto.sign import new_client_key, public_jwk
 
 CONFIG = Path("vin-client.toml")
 STANDARD_INPUT = Path("-")
@@ -42,6 +44,11 @@ def add_commands(commands: Commands) -> None:
     ):
         command = _add(actions, name, work, text)
         command.add_argument("file", type=Path, help="TOML or JSON; - is standard input")
+    key = actions.add_parser(
+        "key", help="make a private key; prints the public one, for the region"
+    )
+    key.add_argument("file", type=Path)
+    key.set_defaults(run=make_key)
     withdrawal = _add(actions, "withdraw", withdraw, "end a signal")
     withdrawal.add_argument("id", type=UUID)
     withdrawal.add_argument("--ground", type=Ground, choices=list(Ground), required=True)
@@ -66,6 +73,15 @@ def run(options: argparse.Namespace) -> int:
     except ClientError as error:
         sys.stderr.write(f"vin client: {error}\n")
         return 1
+    return 0
+
+
+def make_key(options: argparse.Namespace) -> int:
+    """Make a client's key pair; the private half stays in a file of this user alone."""
+    pem = new_client_key()
+    write_secret(options.file, pem)
+    members = ", ".join(f'{name} = "{value}"' for name, value in public_jwk(pem).items())
+    _print(f"{{ {members} }}")
     return 0
 
 

@@ -111,10 +111,24 @@ def write_secret(path: Path, content: bytes) -> None:
 
 def generate_all(folder: Path) -> None:
     """Make all key files in a folder that is new or empty; if that fails, none."""
+    _generate(folder, {**_index_files(), **_keyholder_files()})
+
+
+def generate_index(folder: Path) -> None:
+    """Make the key files that the index's administrator keeps, in a new folder."""
+    _generate(folder, _index_files())
+
+
+def generate_keyholder(folder: Path) -> None:
+    """Make the key files that the key holder's administrator keeps, in a new folder."""
+    _generate(folder, _keyholder_files())
+
+
+def _generate(folder: Path, files: dict[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".keys-"))
     try:
-        for name, content in _new_files().items():
+        for name, content in files.items():
             write_secret(fresh / name, content)
         fresh.rename(folder)
     except OSError as error:
@@ -124,16 +138,22 @@ def generate_all(folder: Path) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _new_files() -> dict[str, bytes]:
-    access, permit = ECKey.generate_key("P-256"), OKPKey.generate_key("Ed25519")
+def _index_files() -> dict[str, bytes]:
+    access = ECKey.generate_key("P-256")
     return {
         ACCESS_SIGNING: access.as_pem(private=True),
         ACCESS_PUBLIC: access.as_pem(),
+        INDEX: _json({"epochs": _first_epoch(), "secret": _new_key()}),
+        CONTACT_KEK: _json({"key": _new_key()}),
+    }
+
+
+def _keyholder_files() -> dict[str, bytes]:
+    permit = OKPKey.generate_key("Ed25519")
+    return {
         PERMIT_SIGNING: permit.as_pem(private=True),
         PERMIT_PUBLIC: permit.as_pem(),
         KEYHOLDER: _json({"epochs": _first_epoch()}),
-        INDEX: _json({"epochs": _first_epoch(), "secret": _new_key()}),
-        CONTACT_KEK: _json({"key": _new_key()}),
     }
 
 

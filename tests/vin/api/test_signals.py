@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-
 from io import BytesIO
 from typing import Any
 from uuid import uuid4
@@ -12,8 +11,8 @@ import pytest
 from aiohttp import ClientSession
 
 from schemas.database import Db
-from tests.contract.contract_client import Answer, ContractClient, RefusedError, b64, unb64
 from tests.bsns import fresh_bsn
+from tests.contract.contract_client import Answer, ContractClient, RefusedError, b64, unb64
 from tests.running import Up
 
 Body = dict[str, Any]
