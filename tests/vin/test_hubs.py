@@ -1,0 +1,168 @@
+"""M5: what too many children share neither stalls nor floods, and a person may decide on it."""
+
+import json
+import statistics
+import sys
+import time
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from schemas.database import Db
+from tests.changing import rehouse
+from tests.steps import NOW, match_all, register
+from tests.world import SECRETS, Somebody, make_region, make_reporters, registration
+from vin.errors import StartError
+from vin.hubs import Hub, Release, list_hubs, release_hub
+from vin.signals import register_batch
+
+LATER = NOW + timedelta(days=1)
+
+
+async def hubs_of(db: Db, now: "timedelta" = timedelta()) -> list[Hub]:
+    async with db.transaction():
+        return await list_hubs(db, "auditor", NOW + now)
+
+
+async def release(db: Db, hub: UUID) -> int:
+    order = Release(hub=hub, purpose="one family", operator="auditor")
+    async with db.transaction():
+        return await release_hub(db, order, LATER)
+
+
+async def crowd(db: Db, reporters: list[Somebody], *, address: int | None = None) -> None:
+    """One child a reporter, all of one mother or at one address, one after the other."""
+    parents = [] if address else [1]
+    first = 100 if address else 1
+    for child, by in enumerate(reporters, first):
+        now = NOW + timedelta(minutes=child)
+        await register(db, registration(by, child, parents=parents, address=address), now=now)
+        await match_all(db, now=now)
+
+
+async def matches(db: Db) -> int:
+    found: int = await db.fetchval("SELECT count(*) FROM matching.match")
+    return found
+
+
+async def test_m5_the_auditor_sees_every_hub_and_no_token_and_the_look_is_logged(db: Db) -> None:
+    await make_region(db, hub_limit=2)
+    reporters = await make_reporters(db, 5)
+    await crowd(db, reporters)
+    await crowd(db, reporters, address=1)
+
+    family, home = await hubs_of(db)
+
+    assert (family.role, family.signals, family.children) == ("parent", 5, 5)
+    assert family.since == NOW + timedelta(minutes=3)
+    assert (home.role, home.signals, home.children) == ("address", 5, 5)
+    assert (await hubs_of(db, timedelta(days=800)))[0].signals == 0
+    tokens = {row["token"] for row in await db.fetch("SELECT token FROM matching.hub")}
+    assert tokens.isdisjoint({family.id, home.id})
+    looks = await db.fetch("SELECT actor, detail FROM audit.entry WHERE event = 'hubs.audited'")
+    assert [(row["actor"], json.loads(row["detail"])) for row in looks] == [
+        ("auditor", {"hubs": 2})
+    ] * 2
+
+
+async def test_m5_a_released_hub_links_its_members_from_then_on(db: Db) -> None:
+    await make_region(db, hub_limit=2)
+    reporters = await make_reporters(db, 6)
+    await crowd(db, reporters[:5])
+    assert await matches(db) == 1
+    (hub,) = await hubs_of(db)
+
+    assert await release(db, hub.id) == 5
+    await match_all(db, now=LATER)
+    await register(db, registration(reporters[5], 6, parents=[1]), now=LATER)
+    await match_all(db, now=LATER)
+
+    assert await matches(db) == 6 * 5 // 2
+    (released,) = await hubs_of(db)
+    assert released.released_at == LATER
+    assert await db.fetchval("SELECT count(*) FROM matching.hub") == 1
+    entry = await db.fetchrow("SELECT * FROM audit.entry WHERE event = 'hub.released'")
+    assert entry
+    assert (entry["object_id"], entry["purpose"]) == (hub.id, "one family")
+
+
+async def test_m5_what_a_released_hub_linked_stays_when_another_key_changes(db: Db) -> None:
+    await make_region(db, hub_limit=2)
+    reporters = await make_reporters(db, 4)
+    await crowd(db, reporters)
+    (hub,) = await hubs_of(db)
+    await release(db, hub.id)
+    await match_all(db, now=LATER)
+
+    row = await db.fetchrow(
+        "SELECT id FROM matching.signal WHERE reporter_id = $1", reporters[0].id
+    )
+    assert row
+    await rehouse(db, row["id"], reporters[0], [1, 7], now=LATER)
+
+    assert await db.fetchval("SELECT count(*) FROM matching.match WHERE status = 'void'") == 0
+
+
+async def test_l4_who_ended_before_the_release_is_not_matched_by_it(db: Db) -> None:
+    await make_region(db, hub_limit=2)
+    reporters = await make_reporters(db, 4)
+    await crowd(db, reporters)
+    await db.execute("UPDATE matching.signal SET remove_on = '2026-11-23' WHERE true")
+    (hub,) = await hubs_of(db)
+
+    assert await release(db, hub.id) == 0
+    await match_all(db, now=LATER)
+
+    assert await matches(db) == 1
+
+
+async def test_m5_no_hub_is_released_twice_and_none_that_is_no_family(db: Db) -> None:
+    await make_region(db, hub_limit=2)
+    reporters = await make_reporters(db, 5)
+    await crowd(db, reporters)
+    (hub,) = await hubs_of(db)
+    for start in (10, 20, 30, 40):
+        for child in range(start, start + 5):
+            await register(db, registration(reporters[0], child, parents=[1]))
+
+    with pytest.raises(StartError, match="More than 20 children"):
+        await release(db, hub.id)
+    with pytest.raises(StartError, match="no such hub"):
+        await release(db, uuid4())
+    await db.execute(
+        "UPDATE matching.signal SET remove_on = '2026-11-23' WHERE id IN (SELECT signal_id FROM matching.token WHERE token IN (SELECT token FROM matching.token WHERE role = 'child' ORDER BY token DESC LIMIT 5))"
+    )
+    await release(db, hub.id)
+    with pytest.raises(StartError, match="no such hub"):
+        await release(db, hub.id)
+
+
+@pytest.mark.parametrize("size", [500, 5000])
+async def test_m5_a_thousandfold_address_stays_cheap_and_floods_nobody(db: Db, size: int) -> None:
+    """What the last tenth costs is told, not asserted; what is written is bounded."""
+    await make_region(db, hub_limit=12, address_rule=True)
+    reporters = await make_reporters(db, 20)
+    seconds = []
+    for child in range(size):
+        request = registration(reporters[child % 20], child, address=1)
+        started = time.perf_counter()
+        async with db.transaction():
+            await register_batch(db, [request], SECRETS, NOW + timedelta(seconds=child))
+        seconds.append(time.perf_counter() - started)
+        if child % 20 == 0:
+            await match_all(db, 128, NOW + timedelta(seconds=child))
+    started = time.perf_counter()
+    await match_all(db, 128, NOW + timedelta(seconds=size))
+
+    p50, p99 = statistics.quantiles(seconds[-size // 10 :], n=100)[49::49][:2]
+    sys.stdout.write(
+        f"{size} signals at one address: registering p50 {p50 * 1000:.1f} ms, "
+        f"p99 {p99 * 1000:.1f} ms; matching the rest {time.perf_counter() - started:.2f} s\n"
+    )
+    assert await matches(db) == 12 * 11 // 2
+    most = await db.fetchval(
+        "SELECT max(count) FROM (SELECT count(*) FROM notify.notice GROUP BY reporter_id) AS told"
+    )
+    assert most <= 12
+    assert await db.fetchval("SELECT count(*) FROM matching.hub") == 1
