@@ -8,6 +8,7 @@ from uuid import UUID
 
 from notify import attempts, ledger
 from notify.attempts import Claim
+from notify.mail import UndeliveredError
 from schemas.database import Db
 from schemas.dates import local_midnight
 from tests import steps
@@ -18,7 +19,7 @@ from vin.errors import VinError
 from vin.matches import match_batch
 from vin.notices import NoticeComposer
 from vin.retention import Ending, destroy_batch, end_by_operator, expire_batch
-from vin.signals import Withdrawal, register_batch, withdraw
+from vin.signals import Registration, Withdrawal, register_batch, withdraw
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 FIRST_END = date(2026, 12, 1)
@@ -28,7 +29,6 @@ STOPS = frozenset(
     {
         "matching.select_candidates",
         "matching.lock_signals",
-        "matching.insert_matches",
         "store.end_signal",
         "store.end_matches",
         "retention_store.expire",
@@ -38,6 +38,7 @@ STOPS = frozenset(
         "retention_store.delete_signal_rows",
         "match_store.share_legs",
         "attempts.mark_data",
+        "start",
         "commit",
     }
 )
@@ -45,7 +46,7 @@ STOPS = frozenset(
 
 @dataclass(slots=True)
 class Case:
-    """One child, on whom `a` registered; `b` did too, or is about to. `story` is in commit order."""
+    """One child, on whom `a` registered; `b` did too, or will. `story` is in order of commits."""
 
     child: int
     a: Somebody
@@ -76,7 +77,7 @@ def arriving(case: Case) -> Sequence[Work]:
     """`b` registers the child, and the matcher looks."""
 
     async def register(db: Db) -> None:
-        (answer,) = await register_batch(db, [registration(case.b, case.child)], SECRETS, NOW)
+        (answer,) = await register_batch(db, [asked_by_b(case)], SECRETS, NOW)
         assert not isinstance(answer, VinError)
         case.signals[case.b.id] = answer.signal.id
 
@@ -138,9 +139,10 @@ def sending(case: Case, at: datetime = NOW) -> Sequence[Work]:
 
     async def compose(db: Db) -> None:
         if held is not None:
-            letter = await composer.compose(db, held.notice_id)
-            if letter is not None and await attempts.mark_data(db, held):
-                written.extend(item.email for item in letter.items)
+            with suppress(UndeliveredError):
+                letter = await composer.compose(db, held.notice_id)
+                if letter is not None and await attempts.mark_data(db, held):
+                    written.append(letter.recipient)
 
     async def data(_db: Db) -> None:
         if written:
@@ -161,20 +163,31 @@ async def make_cases(
     `a`'s signals end on a day of their own, and are destroyed on it if `doomed`.
     """
     cases = [Case(child, a, b) for child in range(1, count + 1)]
-    for case in cases:
-        dated = replace(
-            registration(a, case.child),
-            remove_on=case.ends_on,
-            destroy_by=case.ends_on if doomed else None,
-        )
-        both = [dated, *([replace(registration(b, case.child), remove_on=FAR)] if met else [])]
-        ids = await steps.register(db, *both, now=NOW - MINUTE)
-        case.signals = dict(zip((a.id, b.id), ids, strict=False))
-    await steps.match_all(db, 2, NOW - MINUTE)
+    asked = [each for case in cases for each in requests(case, met=met, doomed=doomed)]
+    ids = await steps.register(db, *asked, now=NOW - MINUTE)
+    reporters = {a.reporter_id: a.id, b.reporter_id: b.id}
+    for signal, request in zip(ids, asked, strict=True):
+        case = cases[int(request.reference.removeprefix("D-")) - 1]
+        case.signals[reporters[request.reporter_id]] = signal
+    await steps.match_all(db, 2 if met else count, NOW - MINUTE)
     claims = await claim_mails(db)
     for case in cases:
         case.mail = claims.get(case.signals[a.id])
     return cases
+
+
+def requests(case: Case, *, met: bool, doomed: bool) -> list[Registration]:
+    first = replace(
+        registration(case.a, case.child, reference=f"D-{case.child}"),
+        remove_on=case.ends_on,
+        destroy_by=case.ends_on if doomed else None,
+    )
+    return [first, replace(asked_by_b(case), remove_on=FAR)] if met else [first]
+
+
+def asked_by_b(case: Case) -> Registration:
+    """What `b` asks."""
+    return registration(case.b, case.child, reference=f"D-{case.child}")
 
 
 async def claim_mails(db: Db) -> dict[UUID, Claim]:

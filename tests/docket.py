@@ -224,6 +224,14 @@ class Docket:
         for notice in self.notices:
             notice.tells = {tell for tell in notice.tells if tell[1] is not signal}
         self.forget_family(signal.child)
+        self.forget_hubs(signal)
+
+    def forget_hubs(self, signal: Signal) -> None:
+        """D1: a hub is known as long as somebody carries the key."""
+        if signal.ground != "unjustified":
+            carried = {k for s in self.signals if self.outlives(s) for k in s.household}
+            for key in signal.household - carried:
+                self.rules.hubs.pop(key, None)
 
     def forget_family(self, child: int | None) -> None:
         """D1: what the register told is kept for signals, so not longer than these."""

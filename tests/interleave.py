@@ -1,7 +1,7 @@
 """All interleavings of two sessions, statement by statement.
 
 A session runs the real code on a connection that stops before certain statements and
-before its commit until the schedule lets it go on. A session that waits for a lock is
+before its commit, and at its start if that is a stop, until the schedule lets it go on. A session that waits for a lock is
 passed over until the lock is free, as in a real server.
 """
 
@@ -14,6 +14,7 @@ from typing import cast
 from schemas.database import Db
 
 BLOCKED_SECONDS = 0.02
+LOOK_SECONDS = 0.003
 
 Work = Callable[[Db], Awaitable[None]]
 
@@ -28,10 +29,43 @@ def schedules(steps: int) -> Iterator[Sequence[int]]:
         yield [0 if place in firsts else 1 for place in range(2 * steps)]
 
 
-class Session:
-    """One session; `step` lets it run to its next stop."""
+def orders(first: int, second: int) -> list[list[int]]:
+    """All orders in which two different sessions can take so many steps."""
+    return [
+        [0 if place in firsts else 1 for place in range(first + second)]
+        for firsts in map(set, combinations(range(first + second), first))
+    ]
 
-    def __init__(self, db: Db, stops: frozenset[str], work: Sequence[Work]) -> None:
+
+class Observer:
+    """Tells from a connection of its own whether another waits for a lock."""
+
+    def __init__(self, db: Db) -> None:
+        self._db = db
+        self._lock = asyncio.Lock()
+
+    async def is_blocked(self, pid: int) -> bool:
+        async with self._lock:
+            blocked: bool = await self._db.fetchval(
+                "SELECT cardinality(pg_blocking_pids($1)) > 0", pid
+            )
+            return blocked
+
+
+class Session:
+    """One session; `step` lets it run to its next stop.
+
+    With an observer that is exact; without one, who is slow counts as waiting for a lock.
+    """
+
+    def __init__(
+        self,
+        db: Db,
+        stops: frozenset[str],
+        work: Sequence[Work],
+        observer: Observer | None = None,
+    ) -> None:
+        self._observer = observer
         self._gate = asyncio.Semaphore(0)
         self._stopped = asyncio.Event()
         self._stops = stops
@@ -41,6 +75,7 @@ class Session:
     async def _run(self, work: Sequence[Work]) -> None:
         stepped = cast("Db", Stepped(self, self._db))
         try:
+            await self.stop("start")
             for each in work:
                 async with self._db.transaction():
                     await each(stepped)
@@ -59,8 +94,15 @@ class Session:
         if self._stopped.is_set() and not self.task.done():
             self._stopped.clear()
             self._gate.release()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopped.wait(), BLOCKED_SECONDS)
+        seconds = LOOK_SECONDS if self._observer else BLOCKED_SECONDS
+        while not self._stopped.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), seconds)
+            if self._observer is None or await self._is_blocked(self._observer):
+                return
+
+    async def _is_blocked(self, observer: Observer) -> bool:
+        return not self.task.done() and await observer.is_blocked(self._db.get_server_pid())
 
 
 async def play(schedule: Sequence[int], sessions: Sequence[Session]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from matching import hub_store, number, store
+from matching import history_store, hub_store, number, store
 from matching.model import Kind, MadeMatch, MatchId, Policy, ReporterId, Signal, SignalId, Status
 from matching.rules import find_history, find_matches
 from notify import ledger
@@ -83,8 +83,8 @@ async def note_history(db: Db, pairs: Sequence[tuple[Signal, Signal]], now: date
     """
     history = find_history(pairs)
     if history:
-        history = await store.leave_out_matched(db, history)
-        noticed = await store.insert_history(db, history, now)
+        history = await history_store.leave_out_matched(db, history)
+        noticed = await history_store.insert_history(db, history, now)
         entries = [system_entry(Event.HISTORY_NOTICED, "history_notice", each) for each in noticed]
         await audit.append(db, now, entries)
 

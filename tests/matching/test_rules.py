@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from matching.errors import UntokenedSignalError
 from matching.model import (
+    Hub,
     Kind,
     Member,
     OrganisationId,
@@ -20,7 +21,7 @@ from matching.model import (
     SignalId,
     Token,
 )
-from matching.rules import decide, find_matches, hub_since
+from matching.rules import decide, find_matches, hub_since, standing_hubs
 from tests.strategies import FAR, START, arrivals, uuid_of
 
 POLICY = Policy()
@@ -108,6 +109,44 @@ def test_m5_a_hub_needs_a_second_key_from_its_first_child_too_many_on() -> None:
     assert decide(before, after, POLICY, at) is None
     assert decide(before, after, POLICY, {MOTHER: START + timedelta(hours=1)}) is Kind.HOUSEHOLD
     assert decide(before, both, POLICY, at | {FATHER: START}) is Kind.HOUSEHOLD
+
+
+def test_m4_an_excluded_address_never_matches_not_even_as_a_second_key() -> None:
+    policy = Policy(address_rule=True, excluded=frozenset({HOME}))
+    here = signal(1, parents=frozenset({MOTHER}), address=HOME)
+    there = signal(2, child=SISTER, parents=frozenset({MOTHER}), address=HOME)
+
+    assert decide(here, there, policy, {}) is Kind.HOUSEHOLD
+    assert decide(here, there, policy, {MOTHER: START}) is None
+    assert kind(replace(here, parents=frozenset()), there, policy) is None
+
+
+def test_m5_who_got_a_hubs_key_later_came_later() -> None:
+    at = START + timedelta(hours=1)
+    early = signal(1, parents=frozenset({MOTHER}))
+    late = signal(2, child=SISTER, parents=frozenset({MOTHER}), added={MOTHER: at})
+
+    assert decide(early, late, POLICY, {MOTHER: at + timedelta(seconds=1)}) is Kind.HOUSEHOLD
+    assert decide(early, late, POLICY, {MOTHER: at}) is None
+
+
+def test_m5_a_match_that_was_made_by_a_key_is_not_undone_when_that_becomes_a_hub() -> None:
+    a, b = (signal(number, parents=frozenset({MOTHER})) for number in (1, 2))
+    hub = {MOTHER: Hub(since=START, recorded_at=START + timedelta(hours=1))}
+
+    assert standing_hubs(a, b, hub, START + timedelta(minutes=30)) == {}
+    assert standing_hubs(a, b, hub, START + timedelta(hours=1)) == {MOTHER: START}
+    later = replace(b, added={MOTHER: START + timedelta(minutes=45)})
+    assert standing_hubs(a, later, hub, START + timedelta(minutes=30)) == {MOTHER: START}
+
+
+def test_m12_a_link_counts_from_when_both_have_the_key_and_only_while_both_live() -> None:
+    over = signal(1, parents=frozenset({MOTHER}), remove_on=START.date() + timedelta(days=2))
+    found = signal(2, child=SISTER, parents=frozenset({MOTHER}))
+
+    for day, expected in ((1, Kind.HOUSEHOLD), (2, None)):
+        added = {MOTHER: START + timedelta(days=day)}
+        assert kind(over, replace(found, added=added)) is expected
 
 
 def test_m5_a_child_match_is_never_capped() -> None:

@@ -151,5 +151,5 @@ def test_all_faulty_lines_are_named_and_none_of_their_values(tmp_path: Path) -> 
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match="Cannot read .*missing"):
+    with pytest.raises(StartError, match=r"Cannot read .*missing"):
         read_excluded(region_with(Path("missing.ndjson")), tmp_path)

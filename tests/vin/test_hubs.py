@@ -131,34 +131,39 @@ async def test_m5_no_hub_is_released_twice_and_none_that_is_no_family(db: Db) ->
     with pytest.raises(StartError, match="no such hub"):
         await release(db, uuid4())
     await db.execute(
-        "UPDATE matching.signal SET remove_on = '2026-11-23' WHERE id IN (SELECT signal_id FROM matching.token WHERE token IN (SELECT token FROM matching.token WHERE role = 'child' ORDER BY token DESC LIMIT 5))"
+        "UPDATE matching.signal SET remove_on = '2026-11-23' WHERE registered_at = $1", NOW
     )
     await release(db, hub.id)
     with pytest.raises(StartError, match="no such hub"):
         await release(db, hub.id)
 
 
-@pytest.mark.parametrize("size", [500, 5000])
-async def test_m5_a_thousandfold_address_stays_cheap_and_floods_nobody(db: Db, size: int) -> None:
-    """What the last tenth costs is told, not asserted; what is written is bounded."""
+async def test_m5_five_thousand_at_one_address_stay_cheap_and_flood_nobody(db: Db) -> None:
+    """What the last five hundred cost is told, not asserted; what is written is bounded."""
     await make_region(db, hub_limit=12, address_rule=True)
     reporters = await make_reporters(db, 20)
+    requests = [registration(reporters[child % 20], child, address=1) for child in range(5000)]
+    at = NOW
+    for start in range(0, 4500, 50):
+        at = NOW + timedelta(seconds=start)
+        await register(db, *requests[start : start + 50], now=at)
+        await match_all(db, 128, at)
+
     seconds = []
-    for child in range(size):
-        request = registration(reporters[child % 20], child, address=1)
+    for request in requests[4500:]:
+        at += timedelta(seconds=1)
         started = time.perf_counter()
         async with db.transaction():
-            await register_batch(db, [request], SECRETS, NOW + timedelta(seconds=child))
+            await register_batch(db, [request], SECRETS, at)
         seconds.append(time.perf_counter() - started)
-        if child % 20 == 0:
-            await match_all(db, 128, NOW + timedelta(seconds=child))
     started = time.perf_counter()
-    await match_all(db, 128, NOW + timedelta(seconds=size))
+    await match_all(db, 128, at)
+    matching = time.perf_counter() - started
 
-    p50, p99 = statistics.quantiles(seconds[-size // 10 :], n=100)[49::49][:2]
+    cuts = statistics.quantiles(seconds, n=100)
     sys.stdout.write(
-        f"{size} signals at one address: registering p50 {p50 * 1000:.1f} ms, "
-        f"p99 {p99 * 1000:.1f} ms; matching the rest {time.perf_counter() - started:.2f} s\n"
+        f"5,000 signals at one address: registering p50 {cuts[49] * 1000:.1f} ms, "
+        f"p99 {cuts[98] * 1000:.1f} ms; matching 500 {matching:.2f} s\n"
     )
     assert await matches(db) == 12 * 11 // 2
     most = await db.fetchval(

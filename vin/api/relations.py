@@ -27,11 +27,13 @@ TICK_SECONDS = 0.05
 async def post_relations(request: web.Request) -> web.StreamResponse:
     """Apply the feed; one answer a line, the same whether or not the child is known.
 
-    Answers leave on a tick, so that their timing does not tell it either.
+    Lines that arrived together are begun on a tick and answered on one, so that how long they
+    took does not tell it either.
     """
     response = await answer_lines(request)
     with suppress(web.RequestPayloadError, ConnectionError):
         async for arrived in receive_lines(request):
+            await until_tick()
             answers = [await answer(request, number, line) for number, line in arrived]
             await until_tick()
             await response.write(b"".join(answers))

@@ -78,6 +78,11 @@ def values_of(registration: Registration) -> list[Value]:
     return values
 
 
+def address_values(addresses: Sequence[str]) -> list[Value]:
+    """List normalised addresses for what they are, and not for a signal."""
+    return [Value("address", ADDRESS, address, {}) for address in addresses]
+
+
 def blind(values: Sequence[Value], keys: Mapping[str, PublicKey]) -> list[Batch]:
     """Blind the values, in one batch for each domain."""
     batches = []

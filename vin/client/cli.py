@@ -12,6 +12,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
+from vin.client.addresses import read_addresses
 from vin.client.answers import MATCH, SIGNAL, Ground
 from vin.client.client import Client
 from vin.client.config import load_config, sentences
@@ -49,6 +50,9 @@ def add_commands(commands: Commands) -> None:
     )
     key.add_argument("file", type=Path)
     key.set_defaults(run=make_key)
+    addresses = _add(actions, "elements", elements, "make elements of the addresses in FILE")
+    addresses.add_argument("file", type=Path, help="CSV: postcode,number,letter,addition")
+    addresses.add_argument("--reporter", metavar="ID", default="region", help="who is counted")
     withdrawal = _add(actions, "withdraw", withdraw, "end a signal")
     withdrawal.add_argument("id", type=UUID)
     withdrawal.add_argument("--ground", type=Ground, choices=list(Ground), required=True)
@@ -104,6 +108,11 @@ async def reporter(client: Client, options: argparse.Namespace) -> None:
     given = _read(options.file, REPORTER)
     await client.register_reporter(given)
     _print(json.dumps({"reporterId": given.id}))
+
+
+async def elements(client: Client, options: argparse.Namespace) -> None:
+    async for element in client.elements(read_addresses(options.file), options.reporter):
+        _print(json.dumps(element))
 
 
 async def withdraw(client: Client, options: argparse.Namespace) -> None:

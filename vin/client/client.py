@@ -1,7 +1,7 @@
 """The client: what an organisation's own system calls."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from http import HTTPStatus
@@ -35,6 +35,7 @@ from vin.crypto.sign import ClientKey, UnfitKeyError, load_client_key
 
 TIMEOUT = ClientTimeout(total=30, sock_connect=5)
 PAGE = 200
+EVALUATED_AT_ONCE = 256
 RETRY = Retry()
 
 T = TypeVar("T")
@@ -124,8 +125,17 @@ class Client:
         path = f"/v1/matches/{quote(number, safe='')}"
         return read_answer(MATCH, await self._ask("GET", path, query=query))
 
+    async def elements(self, addresses: Sequence[str], reporter_id: str) -> AsyncIterator[Json]:
+        """Make elements of normalised addresses, in order; they are counted for the reporter."""
+        for start in range(0, len(addresses), EVALUATED_AT_ONCE):
+            values = blinding.address_values(addresses[start : start + EVALUATED_AT_ONCE])
+            members, _ = await self._evaluate(values, reporter_id)
+            for member in members:
+                yield member
+
     async def _register(self, registration: Registration, dates: Json) -> Signal:
-        members, permit = await self._evaluate(registration)
+        values = blinding.values_of(registration)
+        members, permit = await self._evaluate(values, registration.reporter_id)
         child, *household = members
         body = {
             "reporterId": registration.reporter_id,
@@ -143,10 +153,12 @@ class Client:
         )
         return read_answer(SIGNAL, await self._access.send(request))
 
-    async def _evaluate(self, registration: Registration) -> tuple[list[Json], str]:
+    async def _evaluate(
+        self, values: Sequence[blinding.Value], reporter_id: str
+    ) -> tuple[list[Json], str]:
         keys = await self._keys.current()
-        batches = blinding.blind(blinding.values_of(registration), keys)
-        body = blinding.evaluation_body(registration.reporter_id, batches)
+        batches = blinding.blind(values, keys)
+        body = blinding.evaluation_body(reporter_id, batches)
         url = f"{self._config.keyholder}/v1/evaluations"
         answer = await self._access.send(Request(method="POST", url=url, json=body))
         return blinding.unblind(batches, answer)

@@ -10,6 +10,10 @@ import pytest
 
 from tests.vin.client.services import Services, config_for
 from vin.client import cli
+from vin.client.identifiers import ADDRESS, frame
+from vin.client.keys import decode
+from vin.crypto import oprf
+from vin.crypto.oprf import multiply
 
 REGISTRATION = {
     "reporter_id": "p-1",
@@ -155,3 +159,75 @@ def test_no_command_takes_an_identifier() -> None:
 
     with pytest.raises(SystemExit):
         parser.parse_args(["client", "register", "--child", "999990019"])
+
+
+HEADING = b"postcode,number,letter,addition\n"
+ADDRESSES = "postcode,number,letter,addition\n1811 AB,12,a,bis\n1811ab,012,A,BIS\n1812AB,7,,\n"
+
+
+async def test_elements_are_made_of_a_file_of_addresses_each_once(
+    config: Path, services: Services, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "addresses.csv"
+    path.write_text(ADDRESSES)
+
+    assert await vin_client(config, "elements", path, "--reporter", "region-1") == 0
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line.keys() for line in lines] == [{"domain", "epoch", "element"}] * 2
+    assert {line["domain"] for line in lines} == {"nhn/address"}
+    [body] = services.bodies("/v1/evaluations")
+    assert body["reporterId"] == "region-1"
+    key = services.keys["nhn/address"]
+    point = oprf.hash_to_group(frame(ADDRESS, "1811AB|12|A|BIS"))
+    assert decode(lines[0]["element"]) == multiply(key, point)
+
+
+async def test_many_addresses_go_to_the_key_holder_in_parts(
+    config: Path, services: Services, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "addresses.csv"
+    rows = "".join(f"1811AB,{number},,\n" for number in range(1, 258))
+    path.write_text("postcode,number,letter,addition\n" + rows)
+
+    assert await vin_client(config, "elements", path) == 0
+
+    asked = [len(body["batches"][0]["blinded"]) for body in services.bodies("/v1/evaluations")]
+    assert asked == [256, 1]
+    assert len(set(capsys.readouterr().out.splitlines())) == 257
+
+
+@pytest.mark.parametrize(
+    ("content", "faults"),
+    [
+        (b"street,number\n", ["its first line must be postcode,number,letter,addition"]),
+        (b"\xff\n", ["it is not UTF-8"]),
+        (
+            HEADING + b"0811AB,1,,\n1811AB,1,,\n1811AB,0,,\n1811AB,1\n1811AB,1,,,\n",
+            [
+                "line 2: a postcode is four digits, the first not 0, and two letters",
+                "line 4: a house number is from 1 to 99999",
+                "line 5: it must have 4 values",
+                "line 6: it must have 4 values",
+            ],
+        ),
+    ],
+)
+async def test_all_faulty_addresses_are_named_and_nothing_is_sent(
+    config: Path,
+    services: Services,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes,
+    faults: list[str],
+) -> None:
+    path = tmp_path / "addresses.csv"
+    path.write_bytes(content)
+
+    assert await vin_client(config, "elements", path) == 1
+    assert await vin_client(config, "elements", tmp_path / "missing") == 1
+
+    told = capsys.readouterr().err.splitlines()
+    assert [line.strip() for line in told[1 : len(faults) + 1]] == faults
+    assert "cannot be read" in told[-1]
+    assert services.asked == []
