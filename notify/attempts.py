@@ -4,28 +4,57 @@ An attempt's number is its fence: whoever holds an older one writes nothing. Lea
 decided by the database's clock alone.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from notify.ledger import Channel
-from notify.retry import MAX_ATTEMPTS, Outcome, Result, Verdict
+from notify import retry
+from notify.ledger import Channel, Peer
+from notify.retry import Case, Outcome, Result, Verdict, Waits, judge
 from schemas.database import Db
 
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+WAITS: Mapping[Channel, Waits] = {Channel.MAIL: retry.MAIL, Channel.WEBHOOK: retry.WEBHOOK}
 LEASE = timedelta(seconds=20)
 SWEEP = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A delivery that this worker holds, under the number of its attempt."""
+    """A delivery that this worker holds, under the number of its attempt.
+
+    `spared` earlier attempts count towards no limit; `hold` says that an attempt that may have
+    arrived waits for an operator. A webhook's delivery is on one match.
+    """
 
     delivery_id: UUID
     notice_id: UUID
     channel: Channel
     attempt: int
     created_at: datetime
+    party_id: UUID | None = None
+    webhook_id: UUID | None = None
+    match_id: UUID | None = None
+    spared: int = 0
+    hold: bool = False
+
+    @property
+    def peer(self) -> Peer:
+        """Whom it goes to at first."""
+        return self.webhook_id or self.channel
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an attempt ended, and what becomes of its delivery."""
+
+    held: Claim
+    outcome: Outcome
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +82,13 @@ class DeliveryFinished:
 Journal = Callable[[Db, DeliveryStarted | DeliveryFinished], Awaitable[None]]
 
 
-async def claim(db: Db, deliveries: Sequence[UUID], worker: str) -> list[Claim]:
+async def claim(
+    db: Db, deliveries: Sequence[UUID], worker: str, resting: Collection[Peer] = ()
+) -> list[Claim]:
     """Take those of the deliveries that still wait, each under a new attempt.
 
-    A row that someone else has locked is left to its next wake-up.
+    A row that someone else has locked is left to its next wake-up, and so is what goes to a
+    peer that is resting.
     """
     rows = await db.fetch(
         """
@@ -66,7 +98,9 @@ async def claim(db: Db, deliveries: Sequence[UUID], worker: str) -> list[Claim]:
                FROM notify.delivery
               WHERE id = ANY($1)
                 AND state = 'queued'
-                AND channel NOT IN (SELECT channel FROM notify.pause)
+                AND channel NOT IN (SELECT name FROM notify.channel WHERE paused_at IS NOT NULL)
+                AND channel <> ALL($4::text[])
+                AND (webhook_id IS NULL OR webhook_id <> ALL($5::uuid[]))
                 FOR UPDATE SKIP LOCKED
         ), claimed AS (
              UPDATE notify.delivery
@@ -74,27 +108,39 @@ async def claim(db: Db, deliveries: Sequence[UUID], worker: str) -> list[Claim]:
                     lease_until = clock_timestamp() + $3
                FROM waiting
               WHERE delivery.id = waiting.id
-             RETURNING delivery.id, notice_id, channel, attempt, created_at
+             RETURNING delivery.id, notice_id, channel, attempt, created_at, party_id,
+                       webhook_id, match_id, spared
         ), started AS (
              INSERT INTO notify.attempt (delivery_id, attempt, worker, started_at)
              SELECT id, attempt, $2, clock_timestamp() FROM claimed
         )
-        SELECT id, notice_id, channel, attempt, created_at FROM claimed
+        SELECT id, notice_id, channel, attempt, created_at, party_id, webhook_id, match_id, spared,
+               ambiguous = 'hold' AS hold
+          FROM claimed
+          JOIN notify.channel ON channel.name = claimed.channel
         """,
         deliveries,
         worker,
         LEASE,
+        [peer for peer in resting if isinstance(peer, Channel)],
+        [peer for peer in resting if isinstance(peer, UUID)],
     )
-    return [
-        Claim(
-            delivery_id=row["id"],
-            notice_id=row["notice_id"],
-            channel=Channel(row["channel"]),
-            attempt=row["attempt"],
-            created_at=row["created_at"],
-        )
-        for row in rows
-    ]
+    return [_claim(row) for row in rows]
+
+
+def _claim(row: "Record") -> Claim:
+    return Claim(
+        delivery_id=row["id"],
+        notice_id=row["notice_id"],
+        channel=Channel(row["channel"]),
+        attempt=row["attempt"],
+        created_at=row["created_at"],
+        party_id=row["party_id"],
+        webhook_id=row["webhook_id"],
+        match_id=row["match_id"],
+        spared=row["spared"],
+        hold=row["hold"],
+    )
 
 
 async def extend(db: Db, claims: Sequence[Claim]) -> None:
@@ -128,7 +174,7 @@ async def mark_data(db: Db, held: Claim) -> bool:
          WHERE id = $1
            AND attempt = $2
            AND state = 'sending'
-           AND channel NOT IN (SELECT channel FROM notify.pause)
+           AND channel NOT IN (SELECT name FROM notify.channel WHERE paused_at IS NOT NULL)
         RETURNING true
         """,
         held.delivery_id,
@@ -141,83 +187,108 @@ async def mark_data(db: Db, held: Claim) -> bool:
 async def finish(db: Db, held: Claim, outcome: Outcome, verdict: Verdict) -> bool:
     """Write an attempt's end; False when the claim is lost.
 
-    That a mail was sent is written even after the lease, while no newer attempt has begun.
+    That a message was sent is written even after the lease, while no newer attempt has begun.
     """
-    finished = await db.fetchval(
+    return bool(await finish_batch(db, [End(held, outcome, verdict)]))
+
+
+async def finish_batch(db: Db, ends: Sequence[End]) -> list[End]:
+    """Write the ends of attempts; those of them whose claim was not lost."""
+    rows = await db.fetch(
         """
-        -- attempts.finish
-        WITH finished AS (
+        -- attempts.finish_batch
+        WITH ended AS (
+             SELECT *
+               FROM unnest(
+                    $1::uuid[], $2::integer[], $3::text[], $4::interval[], $5::boolean[],
+                    $6::boolean[], $7::text[], $8::integer[])
+                 AS ended (id, attempt, state, wait, spared, doubtful, outcome, code)
+        ), finished AS (
              UPDATE notify.delivery
-                SET state = $3, phase = NULL, lease_until = NULL,
-                    next_at = clock_timestamp() + $4,
-                    maybe_duplicate = maybe_duplicate OR $5 = 'unanswered',
-                    finished_at = CASE WHEN $3 <> 'retry' THEN clock_timestamp() END
-              WHERE id = $1
-                AND attempt = $2
-                AND (state = 'sending' OR $3 = 'sent' AND state IN ('queued', 'retry'))
-             RETURNING id, attempt
+                SET state = ended.state, phase = NULL, lease_until = NULL,
+                    next_at = clock_timestamp() + ended.wait,
+                    spared = delivery.spared + ended.spared::integer,
+                    maybe_duplicate = maybe_duplicate OR ended.doubtful,
+                    finished_at = CASE WHEN ended.state NOT IN ('retry', 'unknown')
+                                       THEN clock_timestamp() END
+               FROM ended
+              WHERE delivery.id = ended.id
+                AND delivery.attempt = ended.attempt
+                AND (delivery.state = 'sending'
+                     OR ended.state = 'sent'
+                        AND delivery.state IN ('queued', 'retry', 'unknown', 'dead'))
+             RETURNING delivery.id, delivery.attempt, ended.outcome, ended.code
         )
         UPDATE notify.attempt
-           SET finished_at = clock_timestamp(), outcome = $5, code = $6
+           SET finished_at = clock_timestamp(), outcome = finished.outcome, code = finished.code
           FROM finished
          WHERE attempt.delivery_id = finished.id
            AND attempt.attempt = finished.attempt
-        RETURNING true
+        RETURNING attempt.delivery_id
         """,
-        held.delivery_id,
-        held.attempt,
-        verdict.state,
-        verdict.wait,
-        outcome.result,
-        outcome.code,
+        [end.held.delivery_id for end in ends],
+        [end.held.attempt for end in ends],
+        [end.verdict.state for end in ends],
+        [end.verdict.wait for end in ends],
+        [end.verdict.spared for end in ends],
+        [end.verdict.doubtful for end in ends],
+        [end.outcome.result for end in ends],
+        [end.outcome.code for end in ends],
     )
-    return finished is not None
+    written = {row["delivery_id"] for row in rows}
+    return [end for end in ends if end.held.delivery_id in written]
 
 
 async def sweep(db: Db) -> list[DeliveryFinished]:
-    """End the attempts whose worker let the lease run out, and make them due again.
+    """End the attempts whose worker let the lease run out; most are due again at once.
 
-    One that had reached DATA is sent again (mail policy `resend`) and flagged.
+    One that had reached DATA may have arrived. Runs in the caller's transaction, which keeps
+    the rows locked between the two statements.
     """
     rows = await db.fetch(
         """
         -- attempts.sweep
-        WITH lost AS (
-             SELECT id, phase
-               FROM notify.delivery
-              WHERE state = 'sending'
-                AND lease_until <= (SELECT clock_timestamp())
-              ORDER BY lease_until
-              LIMIT $1
-                FOR UPDATE SKIP LOCKED
-        ), swept AS (
-             UPDATE notify.delivery
-                SET state = CASE WHEN attempt < $2 THEN 'retry' ELSE 'dead' END,
-                    phase = NULL, lease_until = NULL, next_at = clock_timestamp(),
-                    maybe_duplicate = maybe_duplicate OR lost.phase = 'data',
-                    finished_at = CASE WHEN attempt >= $2 THEN clock_timestamp() END
-               FROM lost
-              WHERE delivery.id = lost.id
-             RETURNING delivery.id, notice_id, channel, attempt
-        )
-        UPDATE notify.attempt
-           SET finished_at = clock_timestamp(), outcome = 'lease_over'
-          FROM swept
-         WHERE attempt.delivery_id = swept.id
-           AND attempt.attempt = swept.attempt
-        RETURNING swept.id, swept.notice_id, swept.channel, swept.attempt
+        SELECT id, notice_id, channel, attempt, created_at, party_id, webhook_id, match_id, spared,
+               ambiguous = 'hold' AS hold, phase = 'data' AS in_data
+          FROM notify.delivery
+          JOIN notify.channel ON channel.name = delivery.channel
+         WHERE state = 'sending'
+           AND lease_until <= (SELECT clock_timestamp())
+         ORDER BY lease_until
+         LIMIT $1
+           FOR UPDATE OF delivery SKIP LOCKED
         """,
         SWEEP,
-        MAX_ATTEMPTS,
     )
-    return [
-        DeliveryFinished(
-            delivery_id=row["id"],
-            notice_id=row["notice_id"],
-            channel=Channel(row["channel"]),
-            attempt=row["attempt"],
-            result=Result.LEASE_OVER,
-            code=None,
-        )
-        for row in rows
+    lost = [(_claim(row), row["in_data"]) for row in rows]
+    over = Outcome(Result.LEASE_OVER)
+    ends = [
+        End(held, over, judge(case_of(held, in_data=in_data), over, jitter=0))
+        for held, in_data in lost
     ]
+    return [finished(end) for end in await finish_batch(db, ends)]
+
+
+def case_of(held: Claim, *, excused: bool = False, in_data: bool = False) -> Case:
+    """What the end of an attempt is judged by."""
+    return Case(
+        attempt=held.attempt,
+        waits=WAITS[held.channel],
+        spared=held.spared,
+        excused=excused,
+        in_data=in_data,
+        hold=held.hold,
+    )
+
+
+def finished(end: End) -> DeliveryFinished:
+    """An end as the audit log tells it."""
+    held = end.held
+    return DeliveryFinished(
+        held.delivery_id,
+        held.notice_id,
+        held.channel,
+        held.attempt,
+        end.outcome.result,
+        end.outcome.code,
+    )

@@ -1,183 +1,60 @@
-"""The mail of a notice (D2): what it says, and the talk with the mail server that takes it."""
+"""The talk with the mail server that takes our mail, and the carrier of one mail."""
 
 import re
 import ssl
-import tomllib
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP as SMTP_POLICY
+from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
-from typing import Any, Literal, TypeAlias
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 from uuid import UUID
 
 from aiosmtplib import SMTP, SMTPDataError, SMTPException, SMTPResponseException
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from notify.errors import NotifyError
+from notify.attempts import Claim
+from notify.bounce import DEAD_ADDRESS, STATUS, ReturnPath
+from notify.carrier import UndeliveredError
+from notify.letters import Letter
+from notify.render import domain_of, render
 from notify.retry import Outcome, Result
+from schemas.database import Db
 
-Kind: TypeAlias = Literal["child", "household", "possible"]
-Language: TypeAlias = Literal["nl", "en"]
+if TYPE_CHECKING:
+    from asyncpg import Pool, Record
 
 COMMAND_SECONDS = 30
 DATA_SECONDS = 120
 QUIT_SECONDS = 1
-# Quoted-printable ends its lines at 76; a header line goes unfolded up to what RFC 5321 allows.
-BODY_POLICY = SMTP_POLICY.clone(max_line_length=76)
-WIRE_POLICY = SMTP_POLICY.clone(max_line_length=998)
-INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+REPORTS = "SUCCESS,FAILURE,DELAY"
 ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+")
 
-TEMPLATES = Environment(
-    loader=PackageLoader("notify"),
-    autoescape=select_autoescape(["html"]),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-    auto_reload=False,
-)
-WORDS: Mapping[str, Mapping[str, Any]] = tomllib.loads(
-    files("notify").joinpath("templates", "words.toml").read_text(encoding="utf-8")
-)
+
+class Composer(Protocol):
+    """Turns a notice into what it says; wiring gives one, since it opens contact data."""
+
+    async def recipient(self, db: Db, notice: UUID) -> str | None:
+        """The address that the notice goes to now; None when there is nothing to send.
+
+        UndeliveredError while there is nobody to send it to.
+        """
+        ...
+
+    async def compose(self, db: Db, notice: UUID) -> Letter | None:
+        """Check both sides of each match again, and write the letter; None when none is left.
+
+        Runs in the transaction that notes DATA: what it checked must hold until that ends.
+        """
+        ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Colleague:
-    """How to reach another professional."""
-
-    name: str = field(repr=False)
-    function: str = field(repr=False)
-    organisation: str = field(repr=False)
-    phone: str = field(repr=False)
-    email: str = field(repr=False)
-    reachable: str | None = field(default=None, repr=False)
+# Signs a mail's content and encrypts it for a certificate (DER); both begin with their headers.
+Seal: TypeAlias = Callable[[bytes, bytes], bytes]
+# Notes that there is no such mailbox as a notice was to go to; how the attempt ends then.
+Bury: TypeAlias = Callable[[Db, UUID, str], Awaitable[Result]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MatchItem(Colleague):
-    """One match as a letter tells it: the reader's own reference, and the other's contact data."""
-
-    reference: str = field(repr=False)
-    number: str
-    kind: Kind
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
-    """What one reporter is told, in the language of the organisation."""
-
-    recipient: str = field(repr=False)
-    items: Sequence[MatchItem]
-    language: Language
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MovedLetter(Letter):
-    """G6: that a child moved; to a reporter his files, to an officer the reporters and no file.
-
-    `municipality` is the new one's name, None outside the region.
-    """
-
-    items: Sequence[MatchItem] = ()
-    municipality: str | None = field(repr=False)
-    references: Sequence[str] = field(default=(), repr=False)
-    reporters: Sequence[Colleague] = field(default=(), repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line on the other professional, with what a click on it opens."""
-
-    label: str
-    value: str
-    link: str | None = None
-
-
-class UndeliveredError(NotifyError):
-    """The attempt ends here, and `outcome` says how; its text holds no address."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.result)
-        self.outcome = outcome
-
-
-def render(letter: Letter, delivery: UUID, sender: str, at: datetime) -> EmailMessage:
-    """Write the mail; the same letter and delivery give the same bytes."""
-    name, content = _content(letter)
-    message = EmailMessage(policy=BODY_POLICY)
-    message["From"] = Address("VIN", addr_spec=sender)
-    message["To"] = letter.recipient
-    message["Subject"] = content["words"]["subject"]
-    message["Date"] = at
-    message["Message-ID"] = f"<{delivery}@{_domain(sender)}>"
-    message["Auto-Submitted"] = "auto-generated"
-    message["X-Auto-Response-Suppress"] = "OOF, AutoReply"
-    for item in letter.items:
-        message["X-VIN-Match"] = item.number
-    text, html = (TEMPLATES.get_template(f"{name}.{kind}") for kind in ("txt", "html"))
-    message.set_content(text.render(content), cte="quoted-printable")
-    message.add_alternative(html.render(content), subtype="html", cte="quoted-printable")
-    message["Content-Language"] = letter.language
-    message.set_boundary(f"=_{delivery.hex}")
-    message.policy = WIRE_POLICY
-    return message
-
-
-def _content(letter: Letter) -> tuple[str, dict[str, Any]]:
-    """The name of the letter's templates, and what they are filled with."""
-    words = WORDS[letter.language]
-    if not isinstance(letter, MovedLetter):
-        items = [
-            {"number": item.number, "kind": item.kind, "rows": list(_match_rows(item, words))}
-            for item in letter.items
-        ]
-        return "match", {"language": letter.language, "words": words, "items": items}
-    words = {**words, **words["moved"]}
-    intro = words["officer"] if letter.reporters else words["reporter"]
-    municipality = visible(letter.municipality or words["elsewhere"])
-    return "moved", {
-        "language": letter.language,
-        "words": words,
-        "intro": intro.format(municipality=municipality),
-        "blocks": [
-            *([Row(words["reference"], visible(each))] for each in letter.references),
-            *(list(_rows(each, words)) for each in letter.reporters),
-        ],
-    }
-
-
-def _match_rows(item: MatchItem, words: Mapping[str, str]) -> Iterator[Row]:
-    yield Row(words["reference"], visible(item.reference))
-    yield from _rows(item, words)
-
-
-def _rows(other: Colleague, words: Mapping[str, str]) -> Iterator[Row]:
-    phone, email = visible(other.phone), visible(other.email)
-    yield Row(words["name"], visible(other.name))
-    yield Row(words["function"], visible(other.function))
-    yield Row(words["organisation"], visible(other.organisation))
-    yield Row(words["phone"], phone, "tel:" + re.sub(r"[^0-9+]", "", phone))
-    yield Row(words["email"], email, "mailto:" + quote(email, safe="@"))
-    if other.reachable is not None:
-        yield Row(words["reachable"], visible(other.reachable))
-
-
-def visible(value: str) -> str:
-    """The value on one line, without what could forge a line or turn its reading around."""
-    shown = (" " if unicodedata.category(each) in INVISIBLE else each for each in value)
-    return " ".join("".join(shown).split())
-
-
-def _domain(address: str) -> str:
-    return address.rpartition("@")[2]
+class DeadAddressError(UndeliveredError):
+    """The other server knows no such mailbox."""
 
 
 @cache
@@ -203,32 +80,51 @@ class Route:
     tls_required: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What the servers on the way read of a mail; reports on it, if asked for, bear its `id`."""
+
+    sender: str
+    recipient: str
+    id: str | None = None
+
+
 class Conversation:
     """One SMTP session for one mail; every failure in it is an `UndeliveredError`."""
 
     def __init__(self, route: Route) -> None:
-        self._sender = route.sender
         self._smtp = SMTP(
             hostname=route.host,
             port=route.port,
             start_tls=True if route.tls_required else None,
             tls_context=_tls(verified=route.tls_required),
-            local_hostname=_domain(route.sender),
+            local_hostname=domain_of(route.sender),
             timeout=COMMAND_SECONDS,
         )
 
-    async def introduce(self, recipient: str) -> None:
+    async def introduce(self, envelope: Envelope) -> None:
         """Connect and agree with the server on sender and recipient."""
-        if not ADDRESS.fullmatch(recipient):
+        if not ADDRESS.fullmatch(envelope.recipient):
             raise UndeliveredError(Outcome(Result.REFUSED))
         await self._connect()
+        sending, receiving = self._options(envelope)
         try:
-            await self._smtp.mail(self._sender)
-            await self._smtp.rcpt(recipient)
+            await self._smtp.mail(envelope.sender, options=sending)
+            await self._smtp.rcpt(envelope.recipient, options=receiving)
         except SMTPResponseException as error:
-            raise UndeliveredError(_replied(error.code, Result.UNREACHABLE)) from None
+            raise _replied(error, Result.UNREACHABLE) from None
         except (SMTPException, OSError):
             raise UndeliveredError(Outcome(Result.UNREACHABLE)) from None
+
+    def _options(self, envelope: Envelope) -> tuple[list[str], list[str]]:
+        """Ask for reports where the server can give them (RFC 3461)."""
+        if envelope.id is None or not self._smtp.supports_extension("dsn"):
+            return [], []
+        original = re.sub("[+=]", lambda found: f"+{ord(found[0]):02X}", envelope.recipient)
+        return (
+            ["RET=HDRS", f"ENVID={envelope.id}"],
+            [f"NOTIFY={REPORTS}", f"ORCPT=rfc822;{original}"],
+        )
 
     async def _connect(self) -> None:
         """Who is turned away here, even for good, tries again: nobody was named yet."""
@@ -246,7 +142,7 @@ class Conversation:
         try:
             reply = await self._smtp.data(message, timeout=DATA_SECONDS)
         except SMTPDataError as error:
-            raise UndeliveredError(_replied(error.code, Result.UNANSWERED)) from None
+            raise _replied(error, Result.UNANSWERED) from None
         except (SMTPException, OSError):
             raise UndeliveredError(Outcome(Result.UNANSWERED)) from None
         return Outcome(Result.SENT, reply.code)
@@ -259,7 +155,95 @@ class Conversation:
         self._smtp.close()
 
 
-def _replied(code: int, otherwise: Result) -> Outcome:
-    """Read a reply that is not the hoped-for one (RFC 5321, 4.2.1)."""
+def _replied(error: SMTPResponseException, otherwise: Result) -> UndeliveredError:
+    """Read a reply that is not the hoped-for one (RFC 5321, 4.2.1; RFC 2034)."""
     by_class = {4: Result.DEFERRED, 5: Result.REFUSED}
-    return Outcome(by_class.get(code // 100, otherwise), code)
+    outcome = Outcome(by_class.get(error.code // 100, otherwise), error.code)
+    status = STATUS.match(error.message)
+    if outcome.result is Result.REFUSED and status and status[0] in DEAD_ADDRESS:
+        return DeadAddressError(outcome)
+    return UndeliveredError(outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class MailDesk:
+    """What the mails of a process have in common.
+
+    Without `returns` nothing is heard of a mail that comes back; without `seal` what is to be
+    sealed waits.
+    """
+
+    pool: "Pool[Record]"
+    composer: Composer
+    route: Route
+    returns: ReturnPath | None = None
+    bury: Bury | None = None
+    seal: Seal | None = None
+
+    def carrier(self, held: Claim) -> "MailCarrier":
+        return MailCarrier(self, held)
+
+
+class MailCarrier:
+    """Carries the mail of one notice (`notify.carrier`)."""
+
+    def __init__(self, desk: MailDesk, held: Claim) -> None:
+        self._desk = desk
+        self._held = held
+        self._talk = Conversation(desk.route)
+        self._recipient = ""
+
+    async def introduce(self) -> None:
+        async with self._desk.pool.acquire() as db:
+            recipient = await self._desk.composer.recipient(db, self._held.notice_id)
+        if recipient is None:
+            raise UndeliveredError(Outcome(Result.SUPPRESSED))
+        self._recipient = recipient
+        try:
+            await self._talk.introduce(self._envelope())
+        except DeadAddressError as error:
+            raise UndeliveredError(await self._bury(error.outcome)) from None
+
+    def _envelope(self) -> Envelope:
+        """Where it is heard of, each attempt has a return address of its own (VERP)."""
+        returns, held = self._desk.returns, self._held
+        if returns is None:
+            return Envelope(self._desk.route.sender, self._recipient)
+        sender = returns.address(held.delivery_id, held.attempt, self._recipient)
+        return Envelope(sender, self._recipient, f"{held.delivery_id}.{held.attempt}")
+
+    async def compose(self, db: Db) -> bytes:
+        """A withdrawal that was committed before it wins; one after is too late for this mail."""
+        letter = await self._desk.composer.compose(db, self._held.notice_id)
+        if letter is None:
+            raise UndeliveredError(Outcome(Result.SUPPRESSED))
+        if letter.recipient != self._recipient:
+            raise UndeliveredError(Outcome(Result.RELEASED))
+        return self._written(letter)
+
+    def _written(self, letter: Letter) -> bytes:
+        """What is to be sealed never goes in clear: it waits for the key."""
+        sender, at = self._desk.route.sender, self._held.created_at
+        written = render(letter, self._held.delivery_id, sender, at)
+        if letter.mode != "smime":
+            return written.as_bytes()
+        if self._desk.seal is None or letter.certificate is None:
+            raise UndeliveredError(Outcome(Result.NOBODY))
+        return written.headers + self._desk.seal(written.content, letter.certificate)
+
+    async def hand_over(self, message: bytes) -> Outcome:
+        try:
+            return await self._talk.hand_over(message)
+        except DeadAddressError as error:
+            raise UndeliveredError(await self._bury(error.outcome)) from None
+
+    async def _bury(self, outcome: Outcome) -> Outcome:
+        """W3: the next in line is tried, if the dead mailbox was still somebody's."""
+        if self._desk.bury is None:
+            return outcome
+        async with self._desk.pool.acquire() as db, db.transaction():
+            result = await self._desk.bury(db, self._held.notice_id, self._recipient)
+        return replace(outcome, result=result)
+
+    async def leave(self) -> None:
+        await self._talk.leave()

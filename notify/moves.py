@@ -10,12 +10,16 @@ from schemas.database import Db
 
 @dataclass(frozen=True, slots=True)
 class NewMove:
-    """A message to one recipient that the child of these signals moved."""
+    """A message to one recipient that the child of these signals moved.
+
+    `party_id` is whom it counts for when organisations take turns.
+    """
 
     id: UUID
     recipient: UUID
     signals: Sequence[UUID]
     municipality: str
+    party_id: UUID | None = None
 
 
 async def append(db: Db, notices: Sequence[NewMove], at: datetime) -> None:
@@ -27,16 +31,17 @@ async def append(db: Db, notices: Sequence[NewMove], at: datetime) -> None:
         """
         -- moves.append
         WITH notice AS (
-             INSERT INTO notify.notice (id, reporter_id, kind, created_at)
-             SELECT id, recipient, 'moved', $6
-               FROM unnest($1::uuid[], $2::uuid[]) AS new (id, recipient)
+             INSERT INTO notify.notice (id, reporter_id, party_id, kind, created_at)
+             SELECT id, recipient, party_id, 'moved', $6
+               FROM unnest($1::uuid[], $2::uuid[], $7::uuid[]) AS new (id, recipient, party_id)
         ), move AS (
              INSERT INTO notify.notice_move (notice_id, signal_id, municipality)
              SELECT * FROM unnest($3::uuid[], $4::uuid[], $5::text[])
         )
-        INSERT INTO notify.delivery (id, notice_id, channel, state, next_at, created_at)
-        SELECT gen_random_uuid(), id, 'mail', 'pending', clock_timestamp(), $6
-          FROM unnest($1::uuid[]) AS new (id)
+        INSERT INTO notify.delivery
+               (id, notice_id, party_id, channel, state, next_at, created_at)
+        SELECT gen_random_uuid(), id, party_id, 'mail', 'pending', clock_timestamp(), $6
+          FROM unnest($1::uuid[], $7::uuid[]) AS new (id, party_id)
         """,
         [notice.id for notice in notices],
         [notice.recipient for notice in notices],
@@ -44,6 +49,7 @@ async def append(db: Db, notices: Sequence[NewMove], at: datetime) -> None:
         [signal for _, signal, _ in told],
         [municipality for _, _, municipality in told],
         at,
+        [notice.party_id for notice in notices],
     )
 
 

@@ -68,6 +68,16 @@ class Queue:
         """How many entries may be added; the backlog beyond waits in the ledger."""
         return max(0, HIGH_WATER - await self._redis.xlen(STREAM))
 
+    async def lag(self) -> tuple[int, int]:
+        """How many entries there are, and how many of them were read and not let go of."""
+        length: int = await self._redis.xlen(STREAM)
+        try:
+            pending = await self._redis.xpending(STREAM, GROUP)
+        except ResponseError as error:
+            await self._restore_group(error)
+            return length, 0
+        return length, pending["pending"]
+
     async def publish(self, deliveries: Sequence[UUID]) -> None:
         """Wake a worker for each delivery, in order."""
         async with self._redis.pipeline(transaction=False) as pipe:

@@ -1,9 +1,10 @@
-"""What follows from an attempt: a pure function of its end and its number."""
+"""What follows from an attempt: a pure function of its end, its number and the policy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import TypeAlias
 
 
 class State(StrEnum):
@@ -27,7 +28,7 @@ class Result(StrEnum):
     NOBODY = "nobody"  # nobody to tell it to, until the region names somebody
     REFUSED = "refused"  # the other server said never
     DEFERRED = "deferred"  # the other server said not now
-    UNREACHABLE = "unreachable"  # lost before the mail was handed over
+    UNREACHABLE = "unreachable"  # lost before the message was handed over
     UNANSWERED = "unanswered"  # handed over, no answer: it may have arrived
     LEASE_OVER = "lease_over"  # the worker was gone
     RELEASED = "released"  # given back: paused, stopping, another address
@@ -35,19 +36,30 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of an attempt, with the other server's reply code if it gave one."""
+    """The end of an attempt, with the other server's reply code if it gave one.
+
+    `retry_after` is how long that server, or a breaker, asks to be left alone.
+    """
 
     result: Result
     code: int | None = None
+    retry_after: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of the delivery, and how long it rests first."""
+    """What becomes of the delivery, and how long it rests first.
+
+    `spared`: the attempt counts towards no limit. `doubtful`: another may bring it twice.
+    """
 
     state: State
     wait: timedelta = timedelta()
+    spared: bool = False
+    doubtful: bool = False
 
+
+Waits: TypeAlias = Mapping[Result, Sequence[timedelta]]
 
 _REFUSALS: Sequence[timedelta] = [
     timedelta(minutes=5),
@@ -71,33 +83,82 @@ _FAULTS: Sequence[timedelta] = [
     timedelta(minutes=2),
     *_REFUSALS,
 ]
-_WAITS: Mapping[Result, Sequence[timedelta]] = {
+# Standard Webhooks, "Deliverability and reliability".
+_CALLS: Sequence[timedelta] = [
+    timedelta(seconds=5),
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    timedelta(hours=2),
+    timedelta(hours=5),
+    timedelta(hours=10),
+    timedelta(hours=14),
+    timedelta(hours=20),
+    timedelta(hours=24),
+]
+MAX_ATTEMPTS = len(_FAULTS) + 1
+# Whoever claims next may do better; what kills its worker each time dies in the end.
+_CRASHES: Sequence[timedelta] = [timedelta()] * (MAX_ATTEMPTS - 1)
+LONGEST_WAIT = timedelta(hours=24)
+
+MAIL: Waits = {
     Result.DEFERRED: _REFUSALS,
     Result.NOBODY: _REFUSALS,
     Result.UNREACHABLE: _FAULTS,
     Result.UNANSWERED: _FAULTS,
+    Result.LEASE_OVER: _CRASHES,
+}
+WEBHOOK: Waits = {
+    Result.DEFERRED: _CALLS,
+    Result.NOBODY: _CALLS,
+    Result.UNREACHABLE: _CALLS,
+    Result.UNANSWERED: _CALLS,
+    Result.LEASE_OVER: _CRASHES,
 }
 # What is decided at once, whatever the number of the attempt.
 _ENDS: Mapping[Result, State] = {
     Result.SENT: State.SENT,
     Result.SUPPRESSED: State.SUPPRESSED,
     Result.REFUSED: State.DEAD,
-    Result.RELEASED: State.RETRY,
 }
-MAX_ATTEMPTS = len(_FAULTS) + 1
 
 
-def judge(attempt: int, result: Result, jitter: float) -> Verdict:
-    """Decide on attempt number `attempt`, counted from 1, with `jitter` drawn from [0, 1).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What an end is judged by, beside itself.
 
-    The wait is that share of the table's, so that what failed together does not come
-    back together. What nobody is there for is never given up.
+    Of `attempt`, counted from 1, `spared` earlier ones count towards no limit. `excused`: its
+    server is left alone just now. `in_data`: the worker was gone after the message had left
+    or was about to. `hold`: what may have arrived waits for an operator.
     """
+
+    attempt: int
+    waits: Waits
+    spared: int = 0
+    excused: bool = False
+    in_data: bool = False
+    hold: bool = False
+
+
+def judge(case: Case, outcome: Outcome, jitter: float) -> Verdict:
+    """Decide what follows, with `jitter` drawn from [0, 1).
+
+    The wait is that share of the table's, so that what failed together does not come back
+    together; a server that asks for longer gets it, up to a day.
+    """
+    result = outcome.result
+    asked = min(outcome.retry_after or timedelta(), LONGEST_WAIT)
     if result in _ENDS:
         return Verdict(_ENDS[result])
-    if result is Result.LEASE_OVER:
-        return Verdict(State.RETRY if attempt < MAX_ATTEMPTS else State.DEAD)
-    waits = _WAITS[result]
-    if attempt > len(waits) and result is not Result.NOBODY:
-        return Verdict(State.DEAD)
-    return Verdict(State.RETRY, waits[min(attempt, len(waits)) - 1] * jitter)
+    if result is Result.RELEASED:
+        return Verdict(State.RETRY, asked, spared=True)
+    doubtful = result is Result.UNANSWERED or case.in_data
+    if doubtful and case.hold:
+        return Verdict(State.UNKNOWN)
+    spared = case.excused or result is Result.NOBODY
+    # What nobody is there for waits longer each time, though it is never given up.
+    number = case.attempt if result is Result.NOBODY else case.attempt - case.spared
+    waits = case.waits[result]
+    if number > len(waits) and not spared:
+        return Verdict(State.DEAD, doubtful=doubtful)
+    wait = waits[min(number, len(waits)) - 1] * jitter
+    return Verdict(State.RETRY, max(wait, asked), spared=spared, doubtful=doubtful)

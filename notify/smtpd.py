@@ -52,6 +52,7 @@ class Refusal(StrEnum):
     NO_SENDER = "503 5.5.1 MAIL first"
     NOT_NOW = "503 5.5.1 Not now"
     NO_RECIPIENT = "503 5.5.1 RCPT first"
+    NOBODY = "550 5.1.1 No such mailbox"
     BIG_MESSAGE = "552 5.3.4 Message too big"
     NOT_ASCII = "553 5.6.7 Address needs SMTPUTF8"
     BARE_NEWLINE = "554 5.6.0 Bare CR or LF"
@@ -66,6 +67,11 @@ class RefusedError(NotifyError):
 # Takes the responsibility for a message, or raises RefusedError; after OSError the client is
 # told to try again.
 Accept: TypeAlias = Callable[[Envelope], Awaitable[None]]
+Admits: TypeAlias = Callable[[str], bool]
+
+
+def everybody(_address: str) -> bool:
+    return True
 
 
 @asynccontextmanager
@@ -83,8 +89,13 @@ async def mail_folder_server(
 
 
 @asynccontextmanager
-async def smtp_server(accept: Accept, host: str, port: int) -> AsyncIterator[int]:
-    """Hand each message to `accept` until the end of the context; yields the port."""
+async def smtp_server(
+    accept: Accept, host: str, port: int, admits: Admits = everybody
+) -> AsyncIterator[int]:
+    """Hand each message to `accept` until the end of the context; yields the port.
+
+    Only recipients that `admits` knows are let in. A given port can be shared by processes.
+    """
     sessions: set[asyncio.Task[None]] = set()
 
     def connected(reader: StreamReader, writer: StreamWriter) -> None:
@@ -92,11 +103,13 @@ async def smtp_server(accept: Accept, host: str, port: int) -> AsyncIterator[int
             writer.write(b"421 4.3.2 Too many connections\r\n")
             writer.close()
         else:
-            session = asyncio.create_task(_serve(_Session(reader, writer, accept)))
+            session = asyncio.create_task(_serve(_Session(reader, writer, accept, admits)))
             sessions.add(session)
             session.add_done_callback(sessions.discard)
 
-    server = await asyncio.start_server(connected, host, port, limit=MAX_LINE_BYTES)
+    server = await asyncio.start_server(
+        connected, host, port, limit=MAX_LINE_BYTES, reuse_port=port != 0
+    )
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -138,6 +151,7 @@ class _Session:
     reader: StreamReader
     writer: StreamWriter
     accept: Accept
+    admits: Admits
     greeted: bool = False
     utf8: bool = False
     sender: str | None = None
@@ -240,7 +254,9 @@ async def _rcpt(session: _Session, rest: str) -> str:
         raise RefusedError(Refusal.NO_ADDRESS)
     if len(session.recipients) == MAX_RECIPIENTS:
         raise RefusedError(Refusal.MANY_RECIPIENTS)
-    session.recipients.append(_ascii_unless(address, utf8=session.utf8))
+    if not session.admits(_ascii_unless(address, utf8=session.utf8)):
+        raise RefusedError(Refusal.NOBODY)
+    session.recipients.append(address)
     return "250 2.1.5 OK"
 
 

@@ -1,22 +1,21 @@
-"""Loop: claims to mails, at least once; what may have arrived twice is flagged."""
+"""Loop: claims to messages, at least once; what may have arrived twice is flagged."""
 
 import asyncio
 from collections.abc import Collection, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import SystemRandom
-from typing import TYPE_CHECKING, Protocol, TypeVar
-from uuid import UUID
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from notify import attempts
-from notify.attempts import LEASE, Claim, DeliveryFinished, DeliveryStarted, Journal
+from notify.attempts import LEASE, Claim, DeliveryStarted, End, Journal, case_of
+from notify.breaker import Breaker
+from notify.carrier import Carrier, Carriers, UndeliveredError
 from notify.errors import OUTAGE
-from notify.mail import Conversation, Letter, Route, UndeliveredError, render
 from notify.queue import Entry, Queue
 from notify.retry import Outcome, Result, judge
-from schemas.database import Db
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record
@@ -30,34 +29,16 @@ _T = TypeVar("_T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-class Composer(Protocol):
-    """Turns a notice into what it says; wiring gives one, since it opens contact data."""
-
-    async def recipient(self, db: Db, notice: UUID) -> str | None:
-        """The address that the notice goes to now; None when there is nothing to send.
-
-        UndeliveredError while there is nobody to send it to.
-        """
-        ...
-
-    async def compose(self, db: Db, notice: UUID) -> Letter | None:
-        """Check both sides of each match again, and write the letter; None when none is left.
-
-        Runs in the transaction that notes DATA: what it checked must hold until that ends.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Office:
     """What a worker works with; `name` tells it apart in the ledger."""
 
     pool: "Pool[Record]"
     queue: Queue
-    composer: Composer
+    carriers: Carriers
     journal: Journal
-    route: Route
     name: str
+    breaker: Breaker = field(default_factory=Breaker)
     slots: int = 16
 
 
@@ -116,8 +97,9 @@ async def claim_batch(office: Office, entries: Sequence[Entry]) -> list[Claim]:
     if not entries:
         return []
     wanted = [entry.delivery for entry in entries if entry.delivery is not None]
+    resting = office.breaker.resting(asyncio.get_running_loop().time())
     async with office.pool.acquire() as db, db.transaction():
-        claims = await attempts.claim(db, wanted, office.name)
+        claims = await attempts.claim(db, wanted, office.name, resting)
         for held in claims:
             await office.journal(
                 db,
@@ -130,77 +112,74 @@ async def claim_batch(office: Office, entries: Sequence[Entry]) -> list[Claim]:
 
 async def deliver(office: Office, held: Claim, stop: asyncio.Event) -> None:
     """Make one attempt and write down how it ended."""
-    talk = Conversation(office.route)
+    carrier = office.carriers[held.channel](held)
     try:
-        outcome = await attempt(office, held, talk, stop)
-        await finish(office, held, outcome)
+        outcome, excused = await attempt(office, held, carrier, stop)
+        verdict = judge(case_of(held, excused=excused), outcome, JITTER.random())
+        await finish(office, End(held, outcome, verdict))
     finally:
-        await talk.leave()
+        await carrier.leave()
 
 
-async def attempt(office: Office, held: Claim, talk: Conversation, stop: asyncio.Event) -> Outcome:
-    """Try to send the mail; an outage in between is an end like others."""
+async def attempt(
+    office: Office, held: Claim, carrier: Carrier, stop: asyncio.Event
+) -> tuple[Outcome, bool]:
+    """Try to hand the message over; the end, and whether it counts towards no limit.
+
+    An outage in between is an end like others, though none of the other server's.
+    """
     try:
-        return await send(office, held, talk, stop)
+        outcome = await send(office, held, carrier, stop)
     except UndeliveredError as error:
-        return error.outcome
+        outcome = error.outcome
     except OUTAGE as error:
         log.warning("attempt cut short", delivery=held.delivery_id, reason=type(error).__name__)
-        return Outcome(Result.UNREACHABLE)
+        return Outcome(Result.UNREACHABLE), False
     except Exception as error:  # noqa: BLE001 - one bad notice must not stop the others
         failed = {"delivery": held.delivery_id, "error": type(error).__name__}
         log.error("attempt failed", **failed)  # noqa: TRY400 - its text may quote contact data
-        return Outcome(Result.UNREACHABLE)
+        return Outcome(Result.UNREACHABLE), False
+    return outcome, excused(office, held, outcome.result)
 
 
-async def send(office: Office, held: Claim, talk: Conversation, stop: asyncio.Event) -> Outcome:
-    """Address the mail, then compose and mark it in one commit, then hand it over."""
-    async with office.pool.acquire() as db:
-        recipient = await office.composer.recipient(db, held.notice_id)
-    if recipient is None:
-        return Outcome(Result.SUPPRESSED)
-    await unless(stop, talk.introduce(recipient), 0, Result.RELEASED)
-    message = await compose(office, held, recipient)
-    return await unless(stop, talk.hand_over(message), STOP_SECONDS, Result.UNANSWERED)
+def excused(office: Office, held: Claim, result: Result) -> bool:
+    """Tell the breaker how a peer did; True when a mail only found our own mail server away.
 
-
-async def compose(office: Office, held: Claim, recipient: str) -> bytes:
-    """Write the mail and note DATA under the fence, in one transaction.
-
-    A withdrawal that was committed before it wins; one after it is too late for this mail.
+    A webhook is its recipient's own server, so its attempts count.
     """
+    now = asyncio.get_running_loop().time()
+    open_ = office.breaker.note(held.peer, result, now)
+    return open_ and result is Result.UNREACHABLE and held.webhook_id is None
+
+
+async def send(office: Office, held: Claim, carrier: Carrier, stop: asyncio.Event) -> Outcome:
+    """Reach the other server, then compose and mark in one commit, then hand over."""
+    await unless(stop, carrier.introduce(), 0, Result.RELEASED)
+    message = await compose(office, held, carrier)
+    return await unless(stop, carrier.hand_over(message), STOP_SECONDS, Result.UNANSWERED)
+
+
+async def compose(office: Office, held: Claim, carrier: Carrier) -> bytes:
+    """Write the message and note DATA under the fence, in one transaction."""
     async with office.pool.acquire() as db, db.transaction():
-        letter = await office.composer.compose(db, held.notice_id)
-        if letter is None:
-            raise UndeliveredError(Outcome(Result.SUPPRESSED))
-        if letter.recipient != recipient:
-            raise UndeliveredError(Outcome(Result.RELEASED))
-        mail = render(letter, held.delivery_id, office.route.sender, held.created_at).as_bytes()
+        message = await carrier.compose(db)
         if not await attempts.mark_data(db, held):
             raise UndeliveredError(Outcome(Result.RELEASED))
-    return mail
+    return message
 
 
-async def finish(office: Office, held: Claim, outcome: Outcome) -> None:
+async def finish(office: Office, end: End) -> None:
     """Write the end, in spite of an outage for as long as a lease lasts."""
-    verdict = judge(held.attempt, outcome.result, JITTER.random())
-    ended = DeliveryFinished(
-        held.delivery_id,
-        held.notice_id,
-        held.channel,
-        held.attempt,
-        outcome.result,
-        outcome.code,
-    )
     loop = asyncio.get_running_loop()
     deadline = loop.time() + LEASE.total_seconds()
     while loop.time() < deadline:
         try:
             async with office.pool.acquire() as db, db.transaction():
-                if await attempts.finish(db, held, outcome, verdict):
-                    await office.journal(db, ended)
+                if await attempts.finish(db, end.held, end.outcome, end.verdict):
+                    await office.journal(db, attempts.finished(end))
         except OUTAGE as error:
-            log.warning("end not written", delivery=held.delivery_id, reason=type(error).__name__)
+            reason = type(error).__name__
+            log.warning("end not written", delivery=end.held.delivery_id, reason=reason)
             await asyncio.sleep(WAIT_SECONDS)
         else:
             return

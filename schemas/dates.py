@@ -1,12 +1,18 @@
-"""Dates as people in the Netherlands count them; one definition for index and client."""
+"""Instants as they travel, dates as people in the Netherlands count them; defined once."""
 
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
 LOCAL = ZoneInfo("Europe/Amsterdam")
 LIVE_YEARS = 2
 DESTROY_YEARS = 7
 ARCHIVE_YEARS = 5
+
+
+def instant_text(at: datetime) -> str:
+    """Write an instant in UTC, in milliseconds, with Z."""
+    text = at.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
 
 
 def local_date(at: datetime) -> date:

@@ -31,6 +31,8 @@ class Problem(Enum):
     SIGNAL_ENDED = "signal-ended", "The signal has ended", 409
     OTHER_CHILD = "other-child", "The signal is on another child", 409
     DUPLICATE_SIGNAL = "duplicate-signal", "The reporter has another signal on this child", 409
+    MATCH_NOT_OPEN = "match-not-open", "The match is not open", 409
+    WEBHOOK_LIMIT = "webhook-limit", "There are as many webhooks as there may be", 409
     WRONG_EPOCH = "wrong-epoch", "Keys of another epoch are in use", 409
     HISTORY_OPENED = "history-opened", "The history was opened before", 410
     BODY_TOO_LARGE = "body-too-large", "The body is too large", 413

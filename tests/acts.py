@@ -8,7 +8,7 @@ from uuid import UUID
 
 from notify import attempts, ledger
 from notify.attempts import Claim
-from notify.mail import UndeliveredError
+from notify.carrier import UndeliveredError
 from schemas.database import Db
 from schemas.dates import local_midnight
 from tests import steps

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from notify.mail import UndeliveredError
+from notify.carrier import UndeliveredError
 from schemas.database import Db
 from tests import changing, steps
 from tests.docket import Docket

@@ -40,8 +40,21 @@ class Event(StrEnum):
     MATCH_CHANGED = "match.changed"
     RELATION_APPLIED = "relation.applied"
     CONTACT_OPENED = "contact.opened"
+    WEBHOOK_ADDED = "webhook.added"
+    WEBHOOK_CHANGED = "webhook.changed"
+    WEBHOOK_REMOVED = "webhook.removed"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    OUTCOME_SAID = "outcome.said"
+    STEP_TAKEN = "step.taken"
+    FOLLOW_UP_LISTED = "follow_up.listed"
     DELIVERY_STARTED = "delivery.started"
     DELIVERY_FINISHED = "delivery.finished"
+    DELIVERY_REPORTED = "delivery.reported"
+    ADDRESS_FAILED = "address.failed"
+    DELIVERIES_LISTED = "deliveries.listed"
+    DELIVERY_SHOWN = "delivery.shown"
+    DELIVERY_RETRIED = "delivery.retried"
+    DELIVERY_RESOLVED = "delivery.resolved"
     CHANNEL_PAUSED = "channel.paused"
     CHANNEL_RESUMED = "channel.resumed"
     MATCHES_AUDITED = "matches.audited"
@@ -70,8 +83,21 @@ FIELDS: Mapping[Event, frozenset[str]] = {
     Event.MATCH_CHANGED: frozenset({"number", "kind", "status"}),
     Event.RELATION_APPLIED: frozenset({"signals"}),
     Event.CONTACT_OPENED: frozenset({"signal"}),
+    Event.WEBHOOK_ADDED: frozenset({"organisation"}),
+    Event.WEBHOOK_CHANGED: frozenset({"organisation"}),
+    Event.WEBHOOK_REMOVED: frozenset({"organisation"}),
+    Event.WEBHOOK_DISABLED: frozenset({"organisation"}),
+    Event.OUTCOME_SAID: frozenset({"signal", "outcome", "new_to_me", "via"}),
+    Event.STEP_TAKEN: frozenset({"steps", "notices"}),
+    Event.FOLLOW_UP_LISTED: frozenset({"municipality", "matches"}),
     Event.DELIVERY_STARTED: frozenset({"notice", "channel", "attempt"}),
     Event.DELIVERY_FINISHED: frozenset({"notice", "channel", "attempt", "code"}),
+    Event.DELIVERY_REPORTED: frozenset({"notice", "attempt", "status"}),
+    Event.ADDRESS_FAILED: frozenset(),
+    Event.DELIVERIES_LISTED: frozenset({"state", "channel", "organisation", "deliveries"}),
+    Event.DELIVERY_SHOWN: frozenset(),
+    Event.DELIVERY_RETRIED: frozenset({"channel"}),
+    Event.DELIVERY_RESOLVED: frozenset({"channel"}),
     Event.CHANNEL_PAUSED: frozenset({"channel"}),
     Event.CHANNEL_RESUMED: frozenset({"channel"}),
     Event.MATCHES_AUDITED: frozenset({"number"}),
@@ -139,6 +165,22 @@ async def forget_objects(db: Db, objects: Collection[UUID]) -> None:
          WHERE object_id = ANY($1)
         """,
         list(objects),
+    )
+
+
+async def forget_outcomes(db: Db, signal: UUID) -> None:
+    """Of what a destroyed signal's side said, keep in the log only that it said something (D6)."""
+    await db.execute(
+        """
+        -- audit.forget_outcomes
+        UPDATE audit.entry
+           SET detail = '{}'
+         WHERE event = 'outcome.said'
+           AND detail ->> 'signal' = $1
+           AND object_id IN (SELECT match_id FROM matching.match_side WHERE signal_id = $2)
+        """,
+        str(signal),
+        signal,
     )
 
 

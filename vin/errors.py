@@ -133,6 +133,13 @@ class AmbiguousSideError(VinError):
         super().__init__("Both sides of this match are yours; name one with signalId.")
 
 
+class MatchNotOpenError(VinError):
+    """The match has ended, so nothing can be said on it any more."""
+
+    def __init__(self) -> None:
+        super().__init__("The match is not open any more.")
+
+
 class HistoryOpenedError(VinError):
     """The history was shown once, or its signal has ended."""
 
@@ -159,6 +166,13 @@ class DuplicateSignalError(VinError):
 
     def __init__(self) -> None:
         super().__init__("The reporter has another live signal on this child; withdraw one.")
+
+
+class WebhookLimitError(VinError):
+    """The organisation has as many webhooks as it may."""
+
+    def __init__(self) -> None:
+        super().__init__("Remove a webhook before you add another.")
 
 
 class WrongEpochError(VinError):

@@ -2,23 +2,34 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID, uuid4
 
 from matching import history_store, hub_store, number, store
-from matching.model import Kind, MadeMatch, MatchId, Policy, ReporterId, Signal, SignalId, Status
+from matching.model import (
+    Kind,
+    MadeMatch,
+    MatchId,
+    OrganisationId,
+    Policy,
+    ReporterId,
+    Signal,
+    SignalId,
+    Status,
+)
 from matching.rules import find_history, find_matches
 from notify import ledger
 from notify.ledger import NewNotice
 from schemas.database import Db
 from schemas.dates import local_date
-from vin import audit, match_store, registry, relations
+from vin import audit, follow_up, match_store, outcome_store, registry, relations, webhook_store
 from vin.audit import Entry, Event
 from vin.contacts import Contact
 from vin.crypto.seal import DataKeys
 from vin.errors import AmbiguousSideError, NotFoundError
 from vin.match_store import Side, SideKey
+from vin.outcome_store import Said
 from vin.registry import SealedContact
 from vin.signals import reference_binding
 
@@ -39,10 +50,11 @@ async def match_batch(db: Db, limit: int, now: datetime) -> int:
     policy = await store.select_policy(db)
     await record_hubs(db, claimed, policy, now)
     made = await make_matches(db, claimed, policy, now)
-    notices = notices_for(made)
-    await ledger.append(db, notices, now)
-    await audit.append(db, now, match_entries(made, notices))
+    notices = notices_for(made, await webhook_store.select_enabled(db, organisations_of(made)))
     await store.mark_processed(db, claimed, now)
+    into = await ledger.append(db, notices, now, await registry.select_digest(db))
+    await follow_up.start(db, [each.id for each in made], now)
+    await audit.append(db, now, match_entries(made, notices, into))
     return len(claimed)
 
 
@@ -89,24 +101,40 @@ async def note_history(db: Db, pairs: Sequence[tuple[Signal, Signal]], now: date
         await audit.append(db, now, entries)
 
 
-def notices_for(made: Iterable[MadeMatch]) -> list[NewNotice]:
-    """M9: one notice for each reporter, with all that this transaction found for him."""
-    sides: dict[ReporterId, list[tuple[UUID, UUID]]] = defaultdict(list)
+def organisations_of(made: Iterable[MadeMatch]) -> set[UUID]:
+    """Whose signals matched."""
+    return {
+        signal.organisation
+        for each in made
+        for signal in (each.match.signal_a, each.match.signal_b)
+    }
+
+
+def notices_for(
+    made: Iterable[MadeMatch], webhooks: Mapping[UUID, Sequence[UUID]]
+) -> list[NewNotice]:
+    """M9: one notice for each reporter, with all that this transaction found for him.
+
+    His organisation's webhooks are told the same.
+    """
+    sides: dict[tuple[ReporterId, OrganisationId], list[tuple[UUID, UUID]]] = defaultdict(list)
     for each in made:
         for signal in (each.match.signal_a, each.match.signal_b):
-            sides[signal.reporter].append((each.id, signal.id))
+            sides[signal.reporter, signal.organisation].append((each.id, signal.id))
     return [
-        NewNotice(id=uuid4(), reporter_id=reporter, matches=matches)
-        for reporter, matches in sorted(sides.items())
+        NewNotice(uuid4(), reporter, matches, party, webhooks.get(party, ()))
+        for (reporter, party), matches in sorted(sides.items())
     ]
 
 
-def match_entries(made: Iterable[MadeMatch], notices: Iterable[NewNotice]) -> list[Entry]:
+def match_entries(
+    made: Iterable[MadeMatch], notices: Iterable[NewNotice], into: Mapping[UUID, UUID]
+) -> list[Entry]:
     """The log of what was found, and of the notices that tell it."""
     telling = defaultdict(list)
     for notice in notices:
         for match, _ in notice.matches:
-            telling[match].append(str(notice.id))
+            telling[match].append(str(into[notice.id]))
     return [
         system_entry(
             Event.MATCH_MADE,
@@ -142,7 +170,10 @@ def system_entry(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnMatch:
-    """A match as one side sees it; `other` is whom to contact, of which organisation (L5)."""
+    """A match as one side sees it; `other` is whom to contact, of which organisation (L5).
+
+    Of what the other side said nothing is known of a void match.
+    """
 
     id: UUID
     number: str
@@ -152,6 +183,8 @@ class OwnMatch:
     matched_at: datetime
     status: Status
     other: tuple[Contact, str] | None = field(repr=False)
+    own_outcome: Said | None = None
+    other_outcome: Said | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,14 +200,22 @@ async def read_match(
     db: Db, number: str, signal: UUID | None, reader: Reader, keys: DataKeys, now: datetime
 ) -> OwnMatch:
     """One side of a match; AmbiguousSideError when both are the reader's own and none is named."""
-    sides = await match_store.select_by_number(db, reader.organisation, number)
-    named = [side for side in sides if signal in (None, side[1])]
-    if len(named) > 1:
-        raise AmbiguousSideError
-    shown = await open_sides(db, named, reader, keys, now)
+    side = await own_side(db, number, signal, reader)
+    shown = await open_sides(db, [side], reader, keys, now)
     if not shown:
         raise NotFoundError
     return shown[0]
+
+
+async def own_side(db: Db, number: str, signal: UUID | None, reader: Reader) -> SideKey:
+    """Which side of a match is the reader's own, or the one that he names."""
+    sides = await match_store.select_by_number(db, reader.organisation, number)
+    named = [side for side in sides if signal in (None, side[1])]
+    if not named:
+        raise NotFoundError
+    if len(named) > 1:
+        raise AmbiguousSideError
+    return named[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +252,20 @@ async def open_sides(
     others = {side.other_reporter for side in opened if side.other_reporter is not None}
     contacts = await registry.select_contacts(db, others)
     await audit.append(db, now, [opening_entry(side, reader) for side in opened])
-    return [show(side, contact_of(side, contacts), keys) for side in sides]
+    outcomes = await outcome_store.select_outcomes(db, {side.match for side in sides})
+    return [
+        with_outcomes(show(side, contact_of(side, contacts), keys), side, outcomes)
+        for side in sides
+    ]
+
+
+def with_outcomes(match: OwnMatch, side: Side, outcomes: Mapping[SideKey, Said]) -> OwnMatch:
+    """Add what the sides said happened (A1)."""
+    other = None
+    if side.other_signal is not None and side.status is not Status.VOID:
+        other = outcomes.get((side.match, side.other_signal))
+    own = outcomes.get((side.match, side.signal))
+    return replace(match, own_outcome=own, other_outcome=other)
 
 
 def contact_of(side: Side, contacts: Mapping[UUID, SealedContact]) -> SealedContact | None:

@@ -12,8 +12,10 @@ from uuid import UUID, uuid4
 
 from notify import ledger
 from notify import moves as told_moves
-from notify.mail import Colleague, MovedLetter
+from notify.carrier import UndeliveredError
+from notify.letters import Colleague, MovedLetter
 from notify.moves import NewMove
+from notify.retry import Outcome, Result
 from schemas.database import Db
 from vin import officers, registry
 from vin.crypto.seal import DataKeys, Sealed
@@ -61,11 +63,21 @@ async def address(db: Db, notice: UUID, keys: DataKeys) -> str | None:
 
 
 async def find_addressee(db: Db, recipient: UUID, municipality: str) -> SealedContact | None:
-    """The reporter or who stands in for him (W3); else the municipality's officer as it is now."""
-    if await registry.select_standings(db, [recipient]):
-        return (await registry.select_recipients(db, [recipient])).get(recipient)
-    officer = await officers.select_follow_up(db, municipality)
-    return officer.contact if officer else None
+    """The reporter or who stands in for him (W3); else the municipality's officer as it is now.
+
+    UndeliveredError while mail to all of these comes back.
+    """
+    standing = (await registry.select_standings(db, [recipient])).get(recipient)
+    if standing is not None:
+        found = (await registry.select_recipients(db, [recipient])).get(recipient)
+        unmailable = standing.unmailable
+    else:
+        officer = await officers.select_follow_up(db, municipality)
+        found = officer.contact if officer and not officer.unmailable else None
+        unmailable = officer is not None and officer.unmailable
+    if found is None and unmailable:
+        raise UndeliveredError(Outcome(Result.NOBODY))
+    return found
 
 
 async def compose(db: Db, notice: UUID, keys: DataKeys, today: date) -> MovedLetter | None:
@@ -87,8 +99,7 @@ async def compose(db: Db, notice: UUID, keys: DataKeys, today: date) -> MovedLet
     if not files and not others:
         return None
     return MovedLetter(
-        recipient=addressee.open(keys).email,
-        language=addressee.language,
+        **addressee.addressing(keys),
         municipality=await officers.select_municipality(db, move[0]),
         references=[open_reference(each, keys) for each in files or ()],
         reporters=others,

@@ -8,7 +8,7 @@ from schemas.database import Db
 from vin.contacts import officer_binding, open_contact, seal_contact
 from vin.crypto.seal import DataKeys, Sealed
 from vin.region_rows import OfficerRow
-from vin.registry import SealedContact
+from vin.registry import SealedContact, Style
 
 
 async def apply_officers(db: Db, officers: Sequence[OfficerRow], keys: DataKeys) -> int:
@@ -55,7 +55,8 @@ async def upsert_officers(db: Db, officers: Sequence[OfficerRow], keys: DataKeys
                       $5::integer[], $6::bytea[])
             ON CONFLICT (id) DO UPDATE
            SET contact_epoch = excluded.contact_epoch,
-               contact = excluded.contact
+               contact = excluded.contact,
+               mail_failed_at = NULL
         """,
         [each.id for each in officers],
         [each.role for each in officers],
@@ -72,19 +73,21 @@ class FollowUp:
 
     id: UUID
     contact: SealedContact
+    unmailable: bool
 
 
 async def select_follow_up(db: Db, municipality: str) -> FollowUp | None:
-    """The follow-up officer of a municipality: the first by id, so that it is always the same."""
+    """The follow-up officer of a municipality: always the same, whom mail reaches if it can."""
     row = await db.fetchrow(
         """
         -- officers.select_follow_up
-        SELECT officer.id, officer.contact_epoch, officer.contact, municipality.name
+        SELECT officer.id, officer.contact_epoch, officer.contact, municipality.name,
+               officer.mail_failed_at IS NOT NULL AS unmailable
           FROM registry.officer
           JOIN registry.municipality ON municipality.code = officer.municipality
          WHERE officer.role = 'follow_up_officer'
            AND officer.municipality = $1
-         ORDER BY officer.id
+         ORDER BY officer.mail_failed_at IS NOT NULL, officer.id
          LIMIT 1
         """,
         municipality,
@@ -92,8 +95,8 @@ async def select_follow_up(db: Db, municipality: str) -> FollowUp | None:
     if row is None:
         return None
     box = (Sealed(row["contact_epoch"], row["contact"]), officer_binding(row["id"], None))
-    contact = SealedContact(organisation_name=row["name"], language="nl", box=box)
-    return FollowUp(row["id"], contact)
+    contact = SealedContact(organisation_name=row["name"], style=Style(language="nl"), box=box)
+    return FollowUp(row["id"], contact, row["unmailable"])
 
 
 async def select_municipality(db: Db, code: str) -> str | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from notify import ledger
+from notify.ledger import Channel
 from schemas.database import Db
 from vin import audit, holder, officers, region_store
 from vin.audit import Entry, Event
@@ -86,6 +88,7 @@ async def _apply(
 ) -> Mapping[str, int]:
     written = Counter(
         region=await region_store.apply_region(db, region),
+        channel=await ledger.update_policies(db, _ambiguous(region)),
         municipality=await region_store.apply_municipalities(db, rows.municipalities),
         category=await region_store.apply_categories(db, rows.categories),
         organisation=await region_store.apply_organisations(db, rows.organisations),
@@ -97,6 +100,11 @@ async def _apply(
     )
     # `+` leaves out what is zero.
     return written + Counter(await region_store.delete_others(db, rows))
+
+
+def _ambiguous(region: Region) -> dict[Channel, str]:
+    policies = region.policies
+    return {Channel.MAIL: policies.mail_ambiguous, Channel.WEBHOOK: policies.webhook_ambiguous}
 
 
 async def _refuse_used_units(db: Db, rows: Rows) -> None:

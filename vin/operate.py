@@ -1,34 +1,20 @@
-"""What an operator runs on a living index: `vin audit` and `vin deliveries`."""
+"""What an operator runs on a living index."""
 
 import argparse
-import asyncio
 import getpass
-import sys
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from uuid import UUID
 
-import asyncpg
-
 from matching.errors import MatchNumberError
 from matching.number import parse
-from notify import ledger
 from schemas.database import Db
-from schemas.dates import LOCAL
-from vin import audit, hubs, retention, story
-from vin.audit import Entry, Event
-from vin.clock import Clock
-from vin.databases import migrations
+from vin import deliveries, hubs, officers, retention, story, worklist
+from vin.case_lead import CaseLead
 from vin.errors import NotFoundError, StartError
 from vin.hubs import Release
-from vin.migrate import check_schema
-from vin.settings import OperatorSettings
+from vin.terminal import Settings, local, running, say
 
-CHANNELS = ("mail",)
 SHOWN = 50
-
-Settings = Callable[[], OperatorSettings]
-Work = Callable[[Db, argparse.Namespace, datetime], Awaitable[None]]
 
 
 def add_commands(
@@ -42,18 +28,8 @@ def add_commands(
     crowds = audits.add_parser("hubs", help="parents and addresses of too many children")
     crowds.set_defaults(run=running(audit_hubs, settings))
 
-    deliveries = commands.add_parser("deliveries", help="look after mail").add_subparsers(
-        required=True
-    )
-    listing = deliveries.add_parser("list", help="how many deliveries are in which state")
-    listing.set_defaults(run=running(list_deliveries, settings))
-    for name, work, text in (
-        ("pause", pause, "keep deliveries in the ledger"),
-        ("resume", resume, "let deliveries go out again"),
-    ):
-        command = deliveries.add_parser(name, help=text)
-        command.add_argument("channel", choices=CHANNELS)
-        command.set_defaults(run=running(work, settings))
+    deliveries.add_commands(commands, settings)
+    add_follow_up(commands, settings)
 
     decisions = commands.add_parser("hubs", help="decide on a hub").add_subparsers(required=True)
     release = decisions.add_parser("release", help="let what its members share link them again")
@@ -69,24 +45,13 @@ def add_commands(
     end.set_defaults(run=running(end_signal, settings))
 
 
-def running(work: Work, settings: Settings) -> Callable[[argparse.Namespace], None]:
-    """Make a command of work that is done in one transaction."""
-
-    async def run(options: argparse.Namespace) -> None:
-        given = settings()
-        try:
-            db = await asyncpg.connect(given.database_url)
-        except (OSError, asyncpg.PostgresError) as error:
-            message = f"The index's database cannot be reached: {type(error).__name__}."
-            raise StartError(message) from error
-        try:
-            await check_schema(db, migrations("vin"))
-            async with db.transaction():
-                await work(db, options, await Clock(given.clock_offset).now(db))
-        finally:
-            await db.close()
-
-    return lambda options: asyncio.run(run(options))
+def add_follow_up(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", settings: Settings
+) -> None:
+    following = commands.add_parser("follow-up", help="matches on which nobody has spoken yet")
+    waiting = following.add_subparsers(required=True).add_parser("list", help="which those are")
+    waiting.add_argument("--municipality", metavar="GM…", help="of one municipality; else of all")
+    waiting.set_defaults(run=running(list_follow_up, settings))
 
 
 async def audit_matches(db: Db, options: argparse.Namespace, now: datetime) -> None:
@@ -99,8 +64,11 @@ async def audit_matches(db: Db, options: argparse.Namespace, now: datetime) -> N
     for match in told:
         say(
             f"{match.number}  {match.kind:9}  {match.status:6}  {local(match.matched_at)}  "
-            f"{' / '.join(match.organisations)}  [{', '.join(match.deliveries)}]"
+            f"{' / '.join(match.organisations)}  [{', '.join(match.deliveries)}]  "
+            f"{' / '.join(match.outcomes)}"
         )
+        if match.lead:
+            say(f"  {lead_line(match.lead)}")
     for line in trail:
         say(
             f"  {local(line.at)}  {line.event:18}  {line.result:10}  "
@@ -108,6 +76,27 @@ async def audit_matches(db: Db, options: argparse.Namespace, now: datetime) -> N
         )
     if not told:
         say("No match.")
+
+
+def lead_line(lead: CaseLead) -> str:
+    """Who leads the case by default, by which rule, and which rules come before it (A3)."""
+    passed = f", not {', '.join(lead.passed)}" if lead.passed else ""
+    return f"lead: {lead.name or 'nobody'} (by {lead.rule}{passed})"
+
+
+async def list_follow_up(db: Db, options: argparse.Namespace, now: datetime) -> None:
+    municipality = options.municipality
+    if municipality and await officers.select_municipality(db, municipality) is None:
+        message = f"{municipality} is no municipality of this region."
+        raise StartError(message)
+    cases = await worklist.list_cases(db, municipality, getpass.getuser(), now)
+    for case in cases:
+        say(
+            f"{case.number}  since {case.listed_on}  silent: {' / '.join(case.silent) or '-'}  "
+            f"{lead_line(case.lead)}"
+        )
+    if not cases:
+        say("No match waits for contact.")
 
 
 async def audit_hubs(db: Db, _options: argparse.Namespace, now: datetime) -> None:
@@ -128,23 +117,6 @@ async def release_hub(db: Db, options: argparse.Namespace, now: datetime) -> Non
     say(f"Released. {count} signals are matched again.")
 
 
-async def list_deliveries(db: Db, _options: argparse.Namespace, _now: datetime) -> None:
-    for state, count in sorted((await ledger.count_by_state(db)).items()):
-        say(f"{state:10}  {count}")
-    for channel, since in (await ledger.select_paused(db)).items():
-        say(f"{channel} is paused since {local(since)}")
-
-
-async def pause(db: Db, options: argparse.Namespace, now: datetime) -> None:
-    await ledger.pause(db, options.channel)
-    await audit.append(db, now, [channel_entry(Event.CHANNEL_PAUSED, options.channel)])
-
-
-async def resume(db: Db, options: argparse.Namespace, now: datetime) -> None:
-    await ledger.resume(db, options.channel)
-    await audit.append(db, now, [channel_entry(Event.CHANNEL_RESUMED, options.channel)])
-
-
 async def end_signal(db: Db, options: argparse.Namespace, now: datetime) -> None:
     order = retention.Ending(
         signal=options.signal,
@@ -158,22 +130,3 @@ async def end_signal(db: Db, options: argparse.Namespace, now: datetime) -> None
         message = "There is no such signal."
         raise StartError(message) from error
     say(f"Destroyed {ended} signal{'s' if ended > 1 else ''}.")
-
-
-def channel_entry(event: Event, channel: str) -> Entry:
-    return Entry(
-        event=event,
-        actor_kind="operator",
-        actor=getpass.getuser(),
-        object_kind="channel",
-        object_id=None,
-        detail={"channel": channel},
-    )
-
-
-def local(at: datetime) -> str:
-    return f"{at.astimezone(LOCAL):%Y-%m-%d %H:%M:%S %Z}"
-
-
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")

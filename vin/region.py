@@ -1,5 +1,6 @@
 """A region: who takes part, and under which rules (docs/region.md)."""
 
+import re
 from datetime import date
 from itertools import pairwise
 from typing import Annotated, Literal, Self
@@ -16,7 +17,10 @@ RegionCode = Annotated[str, Field(pattern=r"^[a-z0-9](-?[a-z0-9]){0,15}$")]
 MunicipalityCode = Annotated[str, Field(pattern=r"^GM[0-9]{4}$")]
 ClientId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
 Days = Annotated[int, Field(ge=1, le=366)]
+Certificate = Annotated[str, Field(min_length=1, max_length=20_000)]
 Elements = Annotated[int, Field(ge=1, le=2**31 - 1)]
+CaseRole = Literal["local_team", "veilig_thuis", "certified_institution", "mda", "csg", "zvh"]
+Ambiguous = Literal["resend", "hold"]
 Scope = Literal["reporters", "signals", "matches", "evaluations", "relations", "webhooks"]
 
 _NAMESPACE = UUID("4f1c1a52-9a5e-4f0e-8b5d-6d1f3c7e2a90")
@@ -62,12 +66,18 @@ class Holder(Table):
 
 
 class Policies(Table):
-    """What the region decides itself (M2, M4, M5, A2, W2)."""
+    """What the region decides itself (M2, M4, M5, M9, A2, W2).
+
+    `mail_ambiguous` and `webhook_ambiguous`: what becomes of a message that may have arrived.
+    """
 
     parent_rule: bool = True
     address_rule: bool = False
     hub_limit: Annotated[int, Field(ge=2, le=1000)] = 12
     excluded_addresses: Line | None = None
+    digest_seconds: Annotated[int, Field(ge=0, le=86_400)] = 20
+    mail_ambiguous: Ambiguous = "resend"
+    webhook_ambiguous: Ambiguous = "resend"
     contact_clock: ContactClock = ContactClock()
     holder: Holder | None = None
 
@@ -120,10 +130,14 @@ class Municipality(Table):
 
 
 class Category(Validity):
-    """A category of organisations that is designated to take part (W1)."""
+    """A category of organisations that is designated to take part (W1).
+
+    `role` is what these are to a case (A3), if anything.
+    """
 
     code: Code
     name: Line
+    role: CaseRole | None = None
 
 
 class Unit(Table):
@@ -162,6 +176,12 @@ class Quota(Table):
     organisation_per_day: Elements
 
 
+def _numbered(url: str) -> str:
+    if not re.fullmatch(r"https://[!-z|~]*[{]number[}][!-z|~]*", url):
+        refuse("url", "Expected an https URL with {number} in it, once.")
+    return url
+
+
 def _apart(agreements: list[Validity]) -> list[Validity]:
     ordered = sorted(agreements, key=lambda agreement: agreement.valid_from)
     for earlier, later in pairwise(ordered):
@@ -178,7 +198,9 @@ class Organisation(Table):
     category: Code
     municipality: MunicipalityCode | None = None
     language: Literal["nl", "en"] = "nl"
-    mail_mode: Literal["full"] = "full"
+    mail_mode: Literal["full", "link_only", "smime"] = "full"
+    match_url: Annotated[str, Field(max_length=500), AfterValidator(_numbered)] | None = None
+    smime_certificate: Certificate | None = None
     quota: Quota
     agreements: Annotated[list[Validity], AfterValidator(_apart)]
     units: Annotated[list[Unit], Field(min_length=1)]
@@ -193,6 +215,14 @@ class Organisation(Table):
             refuse("broker", "What is shielded has a broker, and only that.")
         if self.broker is not None and self.broker.name == self.name:
             refuse("broker", "The broker bears the name that must not be seen.")
+        return self
+
+    @model_validator(mode="after")
+    def _mailable(self) -> Self:
+        if (self.mail_mode == "smime") is not (self.smime_certificate is not None):
+            refuse("certificate", "Mail mode smime has an smime_certificate, and only that.")
+        if self.match_url is not None and self.mail_mode != "link_only":
+            refuse("url", "Only mail mode link_only has a match_url.")
         return self
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from vin.contacts import Contact
+from vin.crypto.smime import read_certificate
 from vin.region import Organisation, Region, stable_id
 
 Row = Mapping[str, object]
@@ -56,11 +57,13 @@ def rows_of(region: Region) -> Rows:
 
 
 def _organisation(region: Region, organisation: Organisation) -> Row:
-    columns = {"code", "name", "category", "municipality", "language", "mail_mode", "shielded"}
+    columns = {"code", "name", "category", "municipality", "language", "shielded"}
+    pem = organisation.smime_certificate
     return {
         "id": region.organisation_id(organisation),
         "broker_name": organisation.broker and organisation.broker.name,
-        **organisation.model_dump(include=columns),
+        "smime_certificate": pem and f"\\x{read_certificate(pem.encode()).hex()}",
+        **organisation.model_dump(include=columns | {"mail_mode", "match_url"}),
     }
 
 

@@ -37,22 +37,23 @@ async def apply_region(db: Db, region: Region) -> int:
         """
         -- region_store.apply_region
         INSERT INTO registry.region AS r
-               (code, name, parent_rule, address_rule, hub_limit,
+               (code, name, parent_rule, address_rule, hub_limit, digest_seconds,
                 remind_after_days, overdue_after_days, escalate_after_days)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
             ON CONFLICT (only_one) DO UPDATE
            SET name = excluded.name,
                parent_rule = excluded.parent_rule,
                address_rule = excluded.address_rule,
                hub_limit = excluded.hub_limit,
+               digest_seconds = excluded.digest_seconds,
                remind_after_days = excluded.remind_after_days,
                overdue_after_days = excluded.overdue_after_days,
                escalate_after_days = excluded.escalate_after_days
-         WHERE (r.name, r.parent_rule, r.address_rule, r.hub_limit,
+         WHERE (r.name, r.parent_rule, r.address_rule, r.hub_limit, r.digest_seconds,
                 r.remind_after_days, r.overdue_after_days, r.escalate_after_days)
                IS DISTINCT FROM
                (excluded.name, excluded.parent_rule, excluded.address_rule, excluded.hub_limit,
-                excluded.remind_after_days, excluded.overdue_after_days,
+                excluded.digest_seconds, excluded.remind_after_days, excluded.overdue_after_days,
                 excluded.escalate_after_days)
         """,
         region.region.code,
@@ -60,6 +61,7 @@ async def apply_region(db: Db, region: Region) -> int:
         region.policies.parent_rule,
         region.policies.address_rule,
         region.policies.hub_limit,
+        region.policies.digest_seconds,
         clock.remind_after_days,
         clock.overdue_after_days,
         clock.escalate_after_days,
@@ -102,14 +104,15 @@ async def apply_categories(db: Db, rows: Sequence[Row]) -> int:
     done = await db.execute(
         """
         -- region_store.apply_categories
-        INSERT INTO registry.category AS c (code, name, valid_from, valid_to)
-        SELECT code, name, valid_from, valid_to
+        INSERT INTO registry.category AS c (code, name, valid_from, valid_to, role)
+        SELECT code, name, valid_from, valid_to, role
           FROM jsonb_to_recordset($1)
-            AS w (code text, name text, valid_from date, valid_to date)
+            AS w (code text, name text, valid_from date, valid_to date, role text)
             ON CONFLICT (code) DO UPDATE
            SET name = excluded.name,
                valid_from = excluded.valid_from,
-               valid_to = excluded.valid_to
+               valid_to = excluded.valid_to,
+               role = excluded.role
          WHERE c IS DISTINCT FROM excluded
         """,
         _json(rows),
@@ -123,18 +126,21 @@ async def apply_organisations(db: Db, rows: Sequence[Row]) -> int:
         -- region_store.apply_organisations
         INSERT INTO registry.organisation AS o
                (id, code, name, category, municipality, language, mail_mode,
-                shielded, broker_name)
+                match_url, smime_certificate, shielded, broker_name)
         SELECT id, code, name, category, municipality, language, mail_mode,
-               shielded, broker_name
+               match_url, smime_certificate, shielded, broker_name
           FROM jsonb_to_recordset($1)
             AS w (id uuid, code text, name text, category text, municipality text,
-                  language text, mail_mode text, shielded boolean, broker_name text)
+                  language text, mail_mode text, match_url text, smime_certificate bytea,
+                  shielded boolean, broker_name text)
             ON CONFLICT (id) DO UPDATE
            SET name = excluded.name,
                category = excluded.category,
                municipality = excluded.municipality,
                language = excluded.language,
                mail_mode = excluded.mail_mode,
+               match_url = excluded.match_url,
+               smime_certificate = excluded.smime_certificate,
                shielded = excluded.shielded,
                broker_name = excluded.broker_name
          WHERE o IS DISTINCT FROM excluded

@@ -1,11 +1,12 @@
 """SQL of who takes part, as registering, matching and notices ask for it."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from typing import TypedDict
 from uuid import UUID
 
+from notify.letters import Language, Mode
 from schemas.database import Db
 from vin.contacts import Contact, officer_binding, open_contact, reporter_binding
 from vin.crypto.seal import Binding, DataKeys, Sealed
@@ -24,36 +25,76 @@ class Entitled:
     entitled: bool
 
 
+class Addressing(TypedDict):
+    """What every letter is told of its reader (`notify.letters.Addressed`)."""
+
+    recipient: str
+    language: Language
+    mode: Mode
+    match_url: str | None
+    certificate: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How an organisation wants its mails."""
+
+    language: Language
+    mode: Mode = "full"
+    match_url: str | None = None
+    certificate: bytes | None = field(default=None, repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedContact:
     """Contact data as stored, with what else a notice tells of whom to reach."""
 
     organisation_name: str = field(repr=False)
-    language: Literal["nl", "en"]
+    style: Style
     box: Box = field(repr=False)
 
     def open(self, keys: DataKeys) -> Contact:
         return open_contact(keys, *self.box)
+
+    def addressing(self, keys: DataKeys) -> Addressing:
+        """What a letter to them begins with."""
+        return Addressing(
+            recipient=self.open(keys).email,
+            language=self.style.language,
+            mode=self.style.mode,
+            match_url=self.style.match_url,
+            certificate=self.style.certificate,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """A reporter, or the last of those who succeeded one another in his place (W3).
 
-    `broker_name` is what a shielded organisation is called towards others (A5).
+    `broker_name` is what a shielded organisation is called towards others (A5); `unmailable`
+    is whose mail came back.
     """
 
     left: bool
+    unmailable: bool
     organisation: UUID
     organisation_name: str = field(repr=False)
     municipality: str | None
-    language: Literal["nl", "en"]
+    style: Style
     broker_name: str | None
     box: Box = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Officer:
+    """Who may stand in, and whether his mail came back."""
+
+    box: Box = field(repr=False)
+    unmailable: bool
+
+
 # By role and by what it is held for: an organisation's id, or a municipality's code.
-Officers = Mapping[tuple[str, UUID | str | None], Box]
+Officers = Mapping[tuple[str, UUID | str | None], Officer]
 Choice = Callable[[Standing, Officers], SealedContact | None]
 
 
@@ -102,43 +143,67 @@ async def entitle(db: Db, wanted: Sequence[ReporterKey], on: date) -> dict[Repor
 async def select_recipients(db: Db, reporters: Collection[UUID]) -> dict[UUID, SealedContact]:
     """Where reporters' own notices go (W3).
 
-    To himself; for one who left to his successor, else to a coordinator of his organisation,
-    else to a follow-up officer of its municipality. Absent is for whom there is nobody.
+    To himself, or for one who left to his successor; where that one left or mail to him comes
+    back to a coordinator of his organisation, else to a follow-up officer of its municipality.
+    Absent is for whom there is nobody.
     """
     return await _select(db, reporters, recipient_of)
 
 
+async def select_overseers(db: Db, reporters: Collection[UUID]) -> dict[UUID, SealedContact]:
+    """Who looks after reporters: a coordinator of the organisation, else as `select_recipients`."""
+    standings = await select_standings(db, reporters)
+    officers = await select_officers(db, [replace(each, left=True) for each in standings.values()])
+    chosen = {asked: overseer_of(standing, officers) for asked, standing in standings.items()}
+    return {asked: contact for asked, contact in chosen.items() if contact is not None}
+
+
 async def select_contacts(db: Db, reporters: Collection[UUID]) -> dict[UUID, SealedContact]:
-    """Whom others are shown for reporters: as `select_recipients`, or a broker (A5)."""
+    """Whom others are shown for reporters: himself or who stands in for him, or a broker (A5).
+
+    He can be called, even while mail to him comes back.
+    """
     return await _select(db, reporters, contact_of)
 
 
 def recipient_of(standing: Standing, officers: Officers) -> SealedContact | None:
-    """W3: never somebody who left."""
-    if not standing.left:
-        return _contact(standing, standing.box)
-    for held_for in (
-        ("coordinator", standing.organisation),
-        ("follow_up_officer", standing.municipality),
-    ):
-        if held_for in officers:
-            return _contact(standing, officers[held_for])
-    return None
+    """W3: never somebody who left, and never a dead mailbox."""
+    if standing.left or standing.unmailable:
+        working = {place: each for place, each in officers.items() if not each.unmailable}
+        return _stand_in(standing, working)
+    return _contact(standing, standing.box)
+
+
+def overseer_of(standing: Standing, officers: Officers) -> SealedContact | None:
+    """A2: who is told that a match is overdue."""
+    coordinator = officers.get(("coordinator", standing.organisation))
+    if coordinator is None or coordinator.unmailable:
+        return recipient_of(standing, officers)
+    return _contact(standing, coordinator.box)
 
 
 def contact_of(standing: Standing, officers: Officers) -> SealedContact | None:
     """A5: of a shielded organisation nobody but the broker, not even where there is none."""
-    if standing.broker_name is None:
-        return recipient_of(standing, officers)
-    broker = officers.get(("broker", standing.organisation))
-    return _contact(standing, broker, standing.broker_name) if broker else None
+    if standing.broker_name is not None:
+        broker = officers.get(("broker", standing.organisation))
+        return _contact(standing, broker.box, standing.broker_name) if broker else None
+    return _stand_in(standing, officers) if standing.left else _contact(standing, standing.box)
+
+
+def _stand_in(standing: Standing, officers: Officers) -> SealedContact | None:
+    """The officer is of no organisation, so his mails look as those of the municipality do."""
+    coordinator = officers.get(("coordinator", standing.organisation))
+    if coordinator:
+        return _contact(standing, coordinator.box)
+    officer = officers.get(("follow_up_officer", standing.municipality))
+    if officer is None:
+        return None
+    return replace(_contact(standing, officer.box), style=Style(language=standing.style.language))
 
 
 def _contact(standing: Standing, box: Box, name: str | None = None) -> SealedContact:
     return SealedContact(
-        organisation_name=name or standing.organisation_name,
-        language=standing.language,
-        box=box,
+        organisation_name=name or standing.organisation_name, style=standing.style, box=box
     )
 
 
@@ -162,8 +227,10 @@ async def select_standings(db: Db, reporters: Collection[UUID]) -> dict[UUID, St
              SELECT chain.asked, r.id, r.successor_id
                FROM chain
                JOIN registry.reporter AS r ON r.id = chain.successor_id)
-        SELECT chain.asked, r.id, r.ended_at IS NOT NULL AS ended, r.contact_epoch, r.contact,
-               r.organisation_id, o.name, o.municipality, o.language,
+        SELECT chain.asked, r.id, r.ended_at IS NOT NULL AS ended,
+               r.mail_failed_at IS NOT NULL AS unmailable, r.contact_epoch, r.contact,
+               r.organisation_id, o.name, o.municipality,
+               o.language, o.mail_mode, o.match_url, o.smime_certificate,
                CASE WHEN o.shielded THEN o.broker_name END AS broker_name
           FROM chain
           JOIN registry.reporter AS r ON r.id = chain.id
@@ -175,10 +242,16 @@ async def select_standings(db: Db, reporters: Collection[UUID]) -> dict[UUID, St
     return {
         row["asked"]: Standing(
             left=row["ended"],
+            unmailable=row["unmailable"],
             organisation=row["organisation_id"],
             organisation_name=row["name"],
             municipality=row["municipality"],
-            language=row["language"],
+            style=Style(
+                language=row["language"],
+                mode=row["mail_mode"],
+                match_url=row["match_url"],
+                certificate=row["smime_certificate"],
+            ),
             broker_name=row["broker_name"],
             box=(
                 Sealed(row["contact_epoch"], row["contact"]),
@@ -190,27 +263,34 @@ async def select_standings(db: Db, reporters: Collection[UUID]) -> dict[UUID, St
 
 
 async def select_officers(db: Db, standings: Collection[Standing]) -> Officers:
-    """Who may stand in for these: of each role the first by id, so that it is always the same."""
-    wanted = [each for each in standings if each.left or each.broker_name]
+    """Who may stand in for these: of each role always the same one.
+
+    The first by id, of those whom mail reaches while there is one.
+    """
+    wanted = [each for each in standings if each.left or each.unmailable or each.broker_name]
     if not wanted:
         return {}
     rows = await db.fetch(
         """
         -- registry.select_officers
         SELECT DISTINCT ON (role, organisation_id, municipality)
-               id, role, organisation_id, municipality, contact_epoch, contact
+               id, role, organisation_id, municipality, contact_epoch, contact,
+               mail_failed_at IS NOT NULL AS unmailable
           FROM registry.officer
          WHERE role IN ('coordinator', 'broker') AND organisation_id = ANY($1::uuid[])
             OR role = 'follow_up_officer' AND municipality = ANY($2::text[])
-         ORDER BY role, organisation_id, municipality, id
+         ORDER BY role, organisation_id, municipality, mail_failed_at IS NOT NULL, id
         """,
         [each.organisation for each in wanted],
         [each.municipality for each in wanted],
     )
     return {
-        (row["role"], row["organisation_id"] or row["municipality"]): (
-            Sealed(row["contact_epoch"], row["contact"]),
-            officer_binding(row["id"], row["organisation_id"]),
+        (row["role"], row["organisation_id"] or row["municipality"]): Officer(
+            (
+                Sealed(row["contact_epoch"], row["contact"]),
+                officer_binding(row["id"], row["organisation_id"]),
+            ),
+            row["unmailable"],
         )
         for row in rows
     }
@@ -262,3 +342,15 @@ async def select_reporter(db: Db, organisation: UUID, reporter_id: str) -> UUID 
         reporter_id,
     )
     return found
+
+
+async def select_digest(db: Db) -> timedelta:
+    """How long new matches wait for each other, once a reporter was told something (M9)."""
+    seconds: int | None = await db.fetchval(
+        """
+        -- registry.select_digest
+        SELECT digest_seconds
+          FROM registry.region
+        """
+    )
+    return timedelta(seconds=seconds or 0)

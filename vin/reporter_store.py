@@ -91,6 +91,20 @@ async def update_reporter(db: Db, reporter: UUID, unit: UUID, contact: Sealed) -
     )
 
 
+async def clear_mailbox(db: Db, reporter: UUID) -> None:
+    """Let mail go to a reporter again who has another address (W3)."""
+    await db.execute(
+        """
+        -- reporter_store.clear_mailbox
+        UPDATE registry.reporter
+           SET mail_failed_at = NULL
+         WHERE id = $1
+           AND mail_failed_at IS NOT NULL
+        """,
+        reporter,
+    )
+
+
 async def lock_reporters(
     db: Db, organisation: UUID, reporter_ids: Collection[str]
 ) -> dict[str, UUID]:

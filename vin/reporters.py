@@ -70,13 +70,16 @@ async def designate_reporter(
     row = _row(wanted, actor.organisation, contact_keys, now)
     stored = await reporter_store.claim_reporter(db, row, unit)
     is_new = stored.left or stored.id == row.id
-    is_changed = (stored.unit, stored.open(contact_keys)) != (wanted.unit, wanted.contact)
+    known = stored.open(contact_keys)
+    is_changed = (stored.unit, known) != (wanted.unit, wanted.contact)
     if is_changed:
         binding = reporter_binding(stored.id, actor.organisation)
         sealed = seal_contact(contact_keys, wanted.contact, binding)
         await reporter_store.update_reporter(db, stored.id, unit, sealed)
     if stored.left:
         await reporter_store.renew_reporter(db, stored.id, now)
+    if stored.left or known.email != wanted.contact.email:
+        await reporter_store.clear_mailbox(db, stored.id)
     if is_new or is_changed:
         await reporter_store.upsert_person(db, stored.id, person_keys(wanted.contact, index_keys))
         event = Event.REPORTER_DESIGNATED if is_new else Event.REPORTER_CHANGED

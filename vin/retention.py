@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
-from notify import ledger, moves
+from notify import ledger, moves, steps
 from schemas.database import Db
 from schemas.dates import ARCHIVE_YEARS, local_date, local_midnight, years_after
 from vin import audit, retention_store
@@ -67,6 +67,7 @@ async def destroy(db: Db, signals: Sequence[UUID]) -> int:
     await retention_store.delete_sides(db, signals)
     gone = await ledger.withdraw_matches(db, matches)
     gone += await moves.withdraw(db, signals)
+    gone += await steps.withdraw(db, matches=matches, signals=signals)
     await audit.forget_objects(db, [*signals, *matches, *gone])
     await retention_store.delete_signals(db, signals)
     return len(matches)
@@ -77,12 +78,15 @@ async def erase(db: Db, signal: UUID) -> None:
     await retention_store.close_matches(db, [signal], "void")
     gone = await ledger.withdraw_sides(db, [signal])
     gone += await moves.withdraw(db, [signal])
+    gone += await steps.withdraw(db, signals=[signal])
     await audit.forget_objects(db, [signal, *gone])
+    await audit.forget_outcomes(db, signal)
     await audit.forget_details(db, signal)
     await retention_store.delete_sides(db, [signal])
     await retention_store.delete_signals(db, [signal])
     lone = await retention_store.delete_lone_matches(db)
-    await audit.forget_objects(db, [*lone, *await ledger.withdraw_matches(db, lone)])
+    gone = await ledger.withdraw_matches(db, lone) + await steps.withdraw(db, matches=lone)
+    await audit.forget_objects(db, [*lone, *gone])
 
 
 async def destroy_child(db: Db, child: UUID, now: datetime) -> int:

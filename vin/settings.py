@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 from urllib.parse import urlsplit
 
+from notify.targets import PUBLIC_ONLY, Targets
 from vin.errors import StartError
 from vin.fields import is_email
 
@@ -53,6 +54,7 @@ class ApiSettings(Settings):
     api_url: str
     keyholder_url: str
     keys: Path
+    webhook_targets: Targets = PUBLIC_ONLY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,7 @@ class KeyholderSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings(Settings):
-    """The matcher, the relay and the notifier."""
+    """The matcher, the relay and the notifier; `api_url` is where links in mails lead."""
 
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
@@ -77,6 +79,10 @@ class WorkerSettings(Settings):
     smtp: Address
     smtp_tls: SmtpTls = SmtpTls.OPPORTUNISTIC
     mail_from: str
+    api_url: str | None = None
+    metrics: Address | None = None
+    webhook_targets: Targets = PUBLIC_ONLY
+    oin: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +208,18 @@ def _email(text: str) -> str:
     return text
 
 
+def _domain(text: str) -> str:
+    if not is_email(f"b@{text}"):
+        raise ValueError
+    return text
+
+
+def _oin(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{20}", text):
+        raise ValueError
+    return text
+
+
 def _seconds(text: str) -> timedelta:
     if not re.fullmatch(r"-?[0-9]{1,10}", text):
         raise ValueError
@@ -227,5 +245,14 @@ VARIABLES: Mapping[str, Variable] = {
     "smtp": Variable("VIN_SMTP", _address, "HOST:PORT of the mail server"),
     "smtp_tls": Variable("VIN_SMTP_TLS", SmtpTls, "opportunistic or required"),
     "mail_from": Variable("VIN_MAIL_FROM", _email, "one e-mail address"),
+    "bounce_domain": Variable("VIN_BOUNCE_DOMAIN", _domain, "a domain that mail comes back to"),
+    "bounce_listen": Variable(
+        "VIN_BOUNCE_LISTEN", _address, "HOST:PORT to take mail on that comes back"
+    ),
+    "metrics": Variable("VIN_METRICS", _address, "HOST:PORT to show metrics on"),
+    "webhook_targets": Variable(
+        "VIN_WEBHOOK_TARGETS", Targets.parse, "names of hosts and networks, with commas between"
+    ),
+    "oin": Variable("VIN_OIN", _oin, "an organisation identification number of 20 digits"),
     "clock_offset": Variable("VIN_CLOCK_OFFSET", _seconds, "a whole number of seconds"),
 }

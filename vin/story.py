@@ -4,18 +4,19 @@ It shows organisations and internal ids, never a token, a reference or contact d
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from schemas.database import Db
-from vin import audit
+from vin import audit, worklist
 from vin.audit import Entry, Event
+from vin.case_lead import CaseLead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """A match in one line."""
+    """A match in one line; who leads its case is told where one match was asked for."""
 
     id: UUID
     number: str
@@ -24,6 +25,8 @@ class Told:
     matched_at: datetime
     organisations: Sequence[str]
     deliveries: Sequence[str]
+    outcomes: Sequence[str]
+    lead: CaseLead | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +56,10 @@ async def tell(
         detail={"number": number} if number and told else {},
     )
     await audit.append(db, now, [entry])
-    return told, await select_trail(db, told[0].id) if number and told else []
+    if not number or not told:
+        return told, []
+    leads = await worklist.find_leads(db, [told[0].id], now)
+    return [replace(told[0], lead=leads.get(told[0].id))], await select_trail(db, told[0].id)
 
 
 async def select_matches(db: Db, number: str | None, limit: int) -> list[Told]:
@@ -72,7 +78,13 @@ async def select_matches(db: Db, number: str | None, limit: int) -> list[Told]:
                        FROM notify.notice_match
                        JOIN notify.delivery ON delivery.notice_id = notice_match.notice_id
                       WHERE notice_match.match_id = match.id
-                      ORDER BY notice_match.signal_id) AS deliveries
+                        AND (delivery.match_id IS NULL OR delivery.match_id = match.id)
+                      ORDER BY notice_match.signal_id, delivery.channel) AS deliveries,
+               ARRAY(SELECT coalesce(outcome.outcome, '-')
+                       FROM matching.match_side
+                       LEFT JOIN followup.outcome USING (match_id, signal_id)
+                      WHERE match_side.match_id = match.id
+                      ORDER BY match_side.signal_id) AS outcomes
           FROM matching.match
          WHERE $1::text IS NULL OR match.number = $1
          ORDER BY match.matched_at DESC, match.id
@@ -99,7 +111,13 @@ async def select_trail(db: Db, match: UUID) -> list[Line]:
                SELECT delivery.id
                  FROM notify.notice_match
                  JOIN notify.delivery ON delivery.notice_id = notice_match.notice_id
-                WHERE notice_match.match_id = $1)
+                WHERE notice_match.match_id = $1
+                  AND (delivery.match_id IS NULL OR delivery.match_id = $1)
+                UNION
+               SELECT delivery.id
+                 FROM notify.notice_step
+                 JOIN notify.delivery ON delivery.notice_id = notice_step.notice_id
+                WHERE notice_step.match_id = $1)
          ORDER BY id
         """,
         match,

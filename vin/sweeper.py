@@ -1,4 +1,4 @@
-"""Loop: ends and destroys what is due, in any number of processes."""
+"""Loop: ends, destroys and follows up what is due, in any number of processes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ import structlog
 
 from notify.errors import OUTAGE
 from schemas.database import Db
-from vin import retention
+from vin import follow_up, retention
 from vin.clock import Clock
 from vin.crypto.seal import DataKeys
 from vin.handover import hand_over
@@ -32,7 +32,7 @@ def steps_with(keys: DataKeys) -> tuple[Step, ...]:
     async def hand_over_batch(db: Db, now: datetime) -> int:
         return await hand_over(db, keys, now)
 
-    return (*STEPS, hand_over_batch)
+    return (*STEPS, hand_over_batch, follow_up.follow_batch)
 
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -57,7 +57,7 @@ async def run_sweeper(
 
 
 async def sweep_turn(pool: "Pool[Record]", clock: Clock, steps: tuple[Step, ...] = STEPS) -> int:
-    """One batch of each kind, each in a transaction of its own. How many signals."""
+    """One batch of each kind, each in a transaction of its own. How many signals and matches."""
     done = 0
     async with pool.acquire() as db:
         for step in steps:

@@ -41,6 +41,7 @@ PROCESSES = ("keyholder", "api", "worker")
 READY_SECONDS = 60
 END_SECONDS = 6
 DEFAULT_PORT = 8080
+OWN_MACHINE = "localhost,127.0.0.0/8,::1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +170,7 @@ def environment_of(
         "DATABASE_URL": servers.database,
         "REDIS_URL": servers.redis,
         "VIN_CLOCK_OFFSET": str(clock_offset),
+        "VIN_WEBHOOK_TARGETS": OWN_MACHINE,
     }
     keys = {"VIN_KEYS": str(data / "keys")}
     return {
@@ -179,7 +181,13 @@ def environment_of(
             "VIN_PORT": str(ports["keyholder"]),
         },
         "api": {**keys, **urls, **index, "VIN_PORT": str(ports["api"])},
-        "worker": {**keys, **index, "VIN_SMTP": smtp, "VIN_MAIL_FROM": "vin@vin.example"},
+        "worker": {
+            **keys,
+            **index,
+            "VIN_API_URL": urls["VIN_API_URL"],
+            "VIN_SMTP": smtp,
+            "VIN_MAIL_FROM": "vin@vin.example",
+        },
     }
 
 
@@ -189,6 +197,7 @@ async def prepare(
     """Make keys, migrate, apply the region; the clients that may connect."""
     if not (data / "keys").exists():
         keyfile.generate_all(data / "keys")
+    keyfile.complete_index(data / "keys")
     await migrate(servers.database, migrations("vin"))
     await migrate(servers.keyholder_database, migrations("vin.keyholder"))
     region, keys = read_region(data, file)

@@ -23,25 +23,37 @@ import structlog
 from aiohttp import web
 
 from notify import mail, queue
+from notify.bounce import ReturnPath
+from notify.ledger import Channel
+from notify.mail import MailDesk
 from notify.queue import Bell, Queue, run_bell
 from notify.relay import run_relay
+from notify.webhook import WebhookDesk, open_sender
 from notify.worker import Office, run_worker
 from schemas.database import Db
 from vin import data_keys, embedded, onboard
 from vin.api import access
+from vin.api.answer_page import ANSWER_DESK, AnswerDesk
 from vin.api.context import CONTEXT, Context
 from vin.api.routes import ROUTES
 from vin.api.token import TOKEN_DESK, TokenDesk
+from vin.api.webhooks import WEBHOOK_TERMS, WebhookTerms
+from vin.bounces import BounceDesk, taking_bounces
+from vin.certificates import with_certificates
 from vin.clock import Clock
 from vin.crypto import keyfile, sign
+from vin.crypto.link import LinkKey
 from vin.crypto.pseudonym import IndexKeys
 from vin.crypto.seal import DataKeys, FileKek
+from vin.crypto.smime import MailSeal
+from vin.crypto.webhook import WebhookKey
 from vin.databases import migrations
 from vin.errors import StartError
 from vin.excluded import excluded_tokens, read_excluded
 from vin.keyholder import app as keyholder_app
 from vin.keyholder import context as keyholder_context
 from vin.keyholder.evaluator import open_evaluator
+from vin.links import Links
 from vin.matcher import run_matcher
 from vin.migrate import check_schema, migrate
 from vin.notices import NoticeComposer, journal_with
@@ -62,6 +74,7 @@ from vin.web.bearer import Bearer
 from vin.web.openapi import with_document
 from vin.web.routes import application
 from vin.web.server import serving
+from vin.webhook_events import WebhookComposer
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record
@@ -109,22 +122,78 @@ async def run_worker_process(settings: WorkerSettings) -> None:
         office = Office(
             pool=pool,
             queue=Queue(redis),
-            composer=NoticeComposer(keys, clock),
+            carriers={
+                Channel.MAIL: (await mail_desk(stack, settings, pool, keys)).carrier,
+                Channel.WEBHOOK: (await webhook_desk(stack, settings, pool, keys)).carrier,
+            },
             journal=journal,
-            route=mail.Route(
-                host=settings.smtp.host,
-                port=settings.smtp.port,
-                sender=settings.mail_from,
-                tls_required=settings.smtp_tls is SmtpTls.REQUIRED,
-            ),
             name=f"{socket.gethostname()}:{os.getpid()}",
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(run_bell(bell, stop))
             group.create_task(run_matcher(pool, clock, bell, stop))
             group.create_task(run_sweeper(pool, clock, stop, steps_with(keys)))
-            group.create_task(run_relay(pool, office.queue, bell, journal, stop))
+            group.create_task(run_relay(pool, office.queue, bell, journal, office.breaker, stop))
             group.create_task(run_worker(office, stop))
+
+
+def notice_composer(settings: WorkerSettings, keys: DataKeys) -> NoticeComposer:
+    """What writes the letters; without an address of the index they have no links."""
+    links = None
+    if settings.api_url is not None:
+        links = Links(key=LinkKey.load(settings.keys / keyfile.LINK), api_url=settings.api_url)
+    return NoticeComposer(keys, Clock(settings.clock_offset), links)
+
+
+async def mail_desk(
+    stack: AsyncExitStack, settings: WorkerSettings, pool: "Pool[Record]", keys: DataKeys
+) -> MailDesk:
+    """What carries mails, and takes those that come back for as long as the stack is open."""
+    route = mail.Route(
+        host=settings.smtp.host,
+        port=settings.smtp.port,
+        sender=settings.mail_from,
+        tls_required=settings.smtp_tls is SmtpTls.REQUIRED,
+    )
+    key = LinkKey.load(settings.keys / keyfile.LINK)
+    returns = ReturnPath(settings.bounce_domain or "", key.sign)
+    bounces = BounceDesk(pool, returns, keys, Clock(settings.clock_offset))
+    if settings.bounce_listen is not None:
+        if settings.bounce_domain is None:
+            message = "VIN_BOUNCE_LISTEN needs VIN_BOUNCE_DOMAIN, which mail comes back to."
+            raise StartError(message)
+        await stack.enter_async_context(taking_bounces(bounces, settings.bounce_listen))
+    return MailDesk(
+        pool,
+        notice_composer(settings, keys),
+        route,
+        returns=returns if settings.bounce_domain else None,
+        bury=bounces.bury,
+        seal=seal_of(settings.keys),
+    )
+
+
+def seal_of(keys: Path) -> mail.Seal | None:
+    """What signs and encrypts mails, where there is a key for it."""
+    seal = MailSeal.load(keys)
+    return seal.seal if seal else None
+
+
+async def webhook_desk(
+    stack: AsyncExitStack, settings: WorkerSettings, pool: "Pool[Record]", keys: DataKeys
+) -> WebhookDesk:
+    """What calls webhooks, for as long as the stack is open."""
+    region = await region_code(pool)
+    composer = WebhookComposer(
+        data_keys=keys,
+        key=WebhookKey.load(settings.keys / keyfile.WEBHOOK_SIGNING),
+        clock=Clock(settings.clock_offset),
+        source=f"urn:nld:oin:{settings.oin}:systeem:vin"
+        if settings.oin
+        else f"urn:nld:vin:{region}",
+    )
+    sender = await stack.enter_async_context(open_sender(settings.webhook_targets))
+    return WebhookDesk(pool, composer, sender)
 
 
 async def load_data_keys(pool: "Pool[Record]", keys: Path) -> DataKeys:
@@ -175,7 +244,8 @@ async def apply_region(
             now = await Clock(settings.clock_offset).now(db)
             await data_keys.ensure_data_key(db, kek, now)
             keys = await data_keys.load_data_keys(db, kek)
-            changes = await onboard.onboard(db, region, keys, operator, now, addresses)
+            certified = with_certificates(region, folder)
+            changes = await onboard.onboard(db, certified, keys, operator, now, addresses)
             changed += changes.lines()
     if settings.keyholder_database_url is not None:
         async with connection(settings.keyholder_database_url, "vin.keyholder") as db:
@@ -294,6 +364,15 @@ def api_app(settings: ApiSettings, context: Context) -> web.Application:
     app = application(with_document(ROUTES, "VIN index"), bearer)
     app[CONTEXT] = context
     app[TOKEN_DESK] = desk
+    app[ANSWER_DESK] = AnswerDesk(
+        pool=context.pool,
+        clock=context.clock,
+        key=LinkKey.load(settings.keys / keyfile.LINK),
+    )
+    app[WEBHOOK_TERMS] = WebhookTerms(
+        targets=settings.webhook_targets,
+        public_key=WebhookKey.load(settings.keys / keyfile.WEBHOOK_SIGNING).public,
+    )
     return app
 
 

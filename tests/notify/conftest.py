@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -16,8 +16,10 @@ from redis.asyncio import Redis
 
 from notify import ledger, queue, relay, worker
 from notify.attempts import DeliveryFinished, DeliveryStarted
-from notify.ledger import NewNotice
-from notify.mail import Letter, MatchItem, Route
+from notify.breaker import Breaker
+from notify.ledger import Channel, NewNotice
+from notify.letters import Letter, MatchItem, MatchLetter
+from notify.mail import MailDesk, Route
 from notify.queue import Bell, Queue
 from notify.relay import run_relay
 from notify.retry import State
@@ -34,7 +36,7 @@ SENDER = "vin@index.test"
 
 
 def letter_for(number: int) -> Letter:
-    return Letter(
+    return MatchLetter(
         recipient=f"reporter{number}@school.test",
         language="nl",
         items=[
@@ -93,7 +95,8 @@ async def db_url(notify_database: str) -> str:
     """The database, with nothing in it."""
     db = await asyncpg.connect(notify_database)
     try:
-        await db.execute("TRUNCATE notify.notice, notify.pause CASCADE")
+        await db.execute("TRUNCATE notify.notice, notify.mailbox, registry.webhook CASCADE")
+        await db.execute("UPDATE notify.channel SET paused_at = NULL, ambiguous = DEFAULT")
     finally:
         await db.close()
     return notify_database
@@ -125,16 +128,17 @@ class Service:
     letters: Letters
     log: Log
     peer: Peer
+    breaker: Breaker = field(default_factory=Breaker)
 
     def office(self, name: str = "worker 1", **changes: object) -> Office:
+        route = Route(host="127.0.0.1", port=self.peer.port, sender=SENDER, tls_required=False)
+        desk = MailDesk(cast("Pool[Record]", changes.get("pool", self.pool)), self.letters, route)
         settings: dict[str, object] = {
             "pool": self.pool,
             "queue": Queue(self.redis),
-            "composer": self.letters,
+            "carriers": {Channel.MAIL: desk.carrier},
             "journal": self.log,
-            "route": Route(
-                host="127.0.0.1", port=self.peer.port, sender=SENDER, tls_required=False
-            ),
+            "breaker": self.breaker,
             "name": name,
         }
         return Office(**(settings | changes))  # type: ignore[arg-type]
@@ -154,7 +158,8 @@ class Service:
         """Let a relay run."""
         stop, bell = asyncio.Event(), Bell(self.redis)
         async with asyncio.TaskGroup() as group:
-            group.create_task(run_relay(self.pool, Queue(self.redis), bell, self.log, stop))
+            stream = Queue(self.redis)
+            group.create_task(run_relay(self.pool, stream, bell, self.log, self.breaker, stop))
             yield
             stop.set()
 

@@ -24,6 +24,7 @@ class Accepted:
     recipient: str
     content: bytes
     encrypted: bool
+    options: str = ""
 
 
 class Moment:
@@ -51,6 +52,7 @@ class Peer:
         self.sessions = 0
         self.faults: dict[str, deque[str]] = defaultdict(deque)
         self.hooks: dict[str, Hook] = {}
+        self.offers: list[str] = []
         self.tls = tls
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -83,7 +85,7 @@ class Session:
         self.reader = reader
         self.writer = writer
         self.encrypted = False
-        self.sender = self.recipient = ""
+        self.sender = self.recipient = self.options = ""
 
     async def talk(self) -> None:
         verbs = {
@@ -92,6 +94,7 @@ class Session:
             "MAIL": self.mail,
             "RCPT": self.rcpt,
             "DATA": self.data,
+            "RSET": self.rset,
             "QUIT": self.quit,
         }
         await self.say("CONNECT", "220 peer")
@@ -107,8 +110,9 @@ class Session:
         return reply[0] in "23"
 
     async def ehlo(self, _: str) -> None:
-        offer = "250-peer\r\n250 STARTTLS" if self.peer.tls and not self.encrypted else "250 peer"
-        await self.say("EHLO", offer)
+        tls = ["STARTTLS"] if self.peer.tls and not self.encrypted else []
+        *most, last = ["peer", *self.peer.offers, *tls]
+        await self.say("EHLO", "".join(f"250-{each}\r\n" for each in most) + f"250 {last}")
 
     async def starttls(self, _: str) -> None:
         if await self.say("STARTTLS", "220 go") and self.peer.tls:
@@ -116,11 +120,14 @@ class Session:
             self.encrypted = True
 
     async def mail(self, rest: str) -> None:
-        self.sender = rest.removeprefix("FROM:").strip("<>")
+        address, _, self.options = rest.removeprefix("FROM:").partition(" ")
+        self.sender = address.strip("<>")
         await self.say("MAIL", "250 ok")
 
     async def rcpt(self, rest: str) -> None:
-        self.recipient = rest.removeprefix("TO:").strip("<>")
+        address, _, options = rest.removeprefix("TO:").partition(" ")
+        self.recipient = address.strip("<>")
+        self.options = f"{self.options} {options}".strip()
         await self.say("RCPT", "250 ok")
 
     async def data(self, _: str) -> None:
@@ -131,8 +138,14 @@ class Session:
         reply = await self.peer.meet("DOT", "250 ok")
         if reply.startswith("250"):
             mail = content.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n.")
-            self.peer.accepted.append(Accepted(self.sender, self.recipient, mail, self.encrypted))
+            self.peer.accepted.append(
+                Accepted(self.sender, self.recipient, mail, self.encrypted, self.options)
+            )
         await self.say("ANSWER", reply)
+
+    async def rset(self, _: str) -> None:
+        self.sender = self.recipient = self.options = ""
+        await self.say("RSET", "250 ok")
 
     async def quit(self, _: str) -> None:
         await self.say("QUIT", "221 bye")
@@ -142,6 +155,13 @@ class Session:
 @asynccontextmanager
 async def peer_listening(tls: ssl.SSLContext | None = None) -> AsyncIterator[Peer]:
     peer = Peer(tls)
+    async with listening(peer):
+        yield peer
+
+
+@asynccontextmanager
+async def listening(peer: Peer) -> AsyncIterator[None]:
+    """Let the peer serve on a port of its own."""
     talks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,7 +172,7 @@ async def peer_listening(tls: ssl.SSLContext | None = None) -> AsyncIterator[Pee
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     peer.port = server.sockets[0].getsockname()[1]
     async with server:
-        yield peer
+        yield
         for task in talks:
             task.cancel()
         await asyncio.gather(*talks, return_exceptions=True)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -172,7 +173,8 @@ async def test_what_kills_its_worker_each_time_dies_in_the_end(db: Db) -> None:
         (Outcome(Result.SUPPRESSED), Verdict(State.SUPPRESSED), False),
         (Outcome(Result.REFUSED, 550), Verdict(State.DEAD), False),
         (Outcome(Result.DEFERRED, 450), LATER, False),
-        (Outcome(Result.UNANSWERED), LATER, True),
+        (Outcome(Result.UNANSWERED), replace(LATER, doubtful=True), True),
+        (Outcome(Result.UNANSWERED), Verdict(State.UNKNOWN), False),
     ],
 )
 async def test_an_end_is_kept_with_its_code(
@@ -186,7 +188,7 @@ async def test_an_end_is_kept_with_its_code(
     (line,) = await ledger.select_attempts(db, [held.notice_id])
     assert (line.result, line.code) == (outcome.result, outcome.code)
     over = await db.fetchval("SELECT finished_at IS NOT NULL FROM notify.delivery")
-    assert over is (verdict.state is not State.RETRY)
+    assert over is (verdict.state not in {State.RETRY, State.UNKNOWN})
 
 
 async def test_no_mail_leaves_once_its_channel_is_paused(db: Db) -> None:

@@ -9,13 +9,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from notify import mail
-from notify.mail import Conversation, Route, UndeliveredError
+from notify import mail, render
+from notify.carrier import UndeliveredError
+from notify.mail import Conversation, Envelope, Route
 from notify.retry import Outcome, Result
 from tests.notify.conftest import AT, SENDER, letter_for
 from tests.notify.smtp_peer import DROP, HANG, Peer, peer_listening
 
-MAIL = mail.render(letter_for(1), UUID(int=1), SENDER, AT).as_bytes()
+MAIL = render.render(letter_for(1), UUID(int=1), SENDER, AT).as_bytes()
 
 
 def route(peer: Peer, *, tls_required: bool = False) -> Route:
@@ -26,7 +27,7 @@ async def delivered(peer: Peer, *, tls_required: bool = False) -> Outcome:
     """Have one mail delivered, and tell how it went."""
     talk = Conversation(route(peer, tls_required=tls_required))
     try:
-        await talk.introduce("reporter1@school.test")
+        await talk.introduce(Envelope(SENDER, "reporter1@school.test"))
         return await talk.hand_over(MAIL)
     except UndeliveredError as error:
         return error.outcome
@@ -101,7 +102,7 @@ async def test_nobody_listening_is_unreachable(peer: Peer) -> None:
     talk = Conversation(nowhere)
 
     with pytest.raises(UndeliveredError) as caught:
-        await talk.introduce("reporter1@school.test")
+        await talk.introduce(Envelope(SENDER, "reporter1@school.test"))
     await talk.leave()
 
     assert caught.value.outcome == Outcome(Result.UNREACHABLE)
@@ -118,7 +119,7 @@ async def test_what_is_no_address_is_refused_without_asking_the_server(
     peer: Peer, address: str
 ) -> None:
     with pytest.raises(UndeliveredError) as caught:
-        await Conversation(route(peer)).introduce(address)
+        await Conversation(route(peer)).introduce(Envelope(SENDER, address))
 
     assert caught.value.outcome == Outcome(Result.REFUSED)
     assert "c.test" not in str(caught.value)

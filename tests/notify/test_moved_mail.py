@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from notify import mail
-from notify.mail import Colleague, Language, MovedLetter
+from notify import render
+from notify.letters import Colleague, Language, MovedLetter
 from tests.notify.conftest import AT, SENDER
 
 DELIVERY = UUID("1f1e33a5-7c52-4f60-8a52-6f5d5f3f0c11")
@@ -29,7 +29,7 @@ TO_OFFICER = replace(TO_REPORTER, references=(), reporters=[COLLEAGUE])
 
 
 def sent(letter: MovedLetter) -> EmailMessage:
-    raw = mail.render(letter, DELIVERY, SENDER, AT).as_bytes()
+    raw = render.render(letter, DELIVERY, SENDER, AT).as_bytes()
     return message_from_bytes(raw, policy=default)
 
 
@@ -49,7 +49,7 @@ def test_g6_an_officer_is_told_whom_to_reach_and_no_file(language: Language) -> 
     for body in bodies(replace(TO_OFFICER, language=language)):
         for told in (COLLEAGUE.name, COLLEAGUE.email, COLLEAGUE.phone, "Bergen (NH.)"):
             assert told in " ".join(body.split())
-        assert mail.WORDS[language]["reference"] not in body
+        assert render.WORDS[language]["reference"] not in body
 
 
 def test_g6_outside_the_region_no_municipality_is_named() -> None:
@@ -65,7 +65,7 @@ def test_the_envelope_does_not_tell_what_it_is_about() -> None:
 
 
 def test_both_languages_have_the_same_words_on_a_move() -> None:
-    assert mail.WORDS["nl"]["moved"].keys() == mail.WORDS["en"]["moved"].keys()
+    assert render.WORDS["nl"]["moved"].keys() == render.WORDS["en"]["moved"].keys()
 
 
 def test_the_letter_shows_nothing_when_it_is_printed() -> None:

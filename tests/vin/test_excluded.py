@@ -10,13 +10,13 @@ from tests.changing import rehouse
 from tests.region_files import parse, region_data
 from tests.steps import NOW, match_all, register
 from tests.world import SECRETS, Somebody, make_region, make_reporters, registration, token
+from vin.base64url import encode_base64url
 from vin.crypto import oprf
 from vin.crypto.seal import DataKeys
 from vin.errors import StartError
 from vin.excluded import excluded_tokens, read_excluded
 from vin.onboard import onboard
 from vin.region import Region
-from vin.web.wire import encode_base64url
 
 KEYS = DataKeys({1: bytes(32)})
 

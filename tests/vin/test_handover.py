@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from notify.mail import UndeliveredError
+from notify.carrier import UndeliveredError
 from notify.retry import Result
 from schemas.database import Db
 from tests.world import SECRETS, Somebody, make_region, make_reporter, make_reporters, registration

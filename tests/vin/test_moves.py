@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from notify.mail import Letter, MovedLetter
+from notify.letters import Letter, MovedLetter
 from schemas.database import Db
 from tests.changing import relate, relation
 from tests.officers import make_officer, shield

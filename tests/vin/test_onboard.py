@@ -129,6 +129,7 @@ async def test_applying_the_demo_region_twice_changes_nothing(db: Db, db_url: st
 async def test_each_change_of_the_file_reaches_its_table_alone(db: Db) -> None:
     changes: dict[str, tuple[tuple[str | int, ...], object]] = {
         "region 1": (("policies",), {"hub_limit": 20}),
+        "channel 1": (("policies",), {"hub_limit": 20, "mail_ambiguous": "hold"}),
         "municipality 1": (("municipalities", 0, "name"), "Another name"),
         "category 1": (("categories", 0, "valid_to"), date(2030, 1, 1)),
         "organisation 1": (("organisations", 0, "language"), "en"),

@@ -7,6 +7,8 @@ def test_a_region_gets_the_policies_of_the_domain_by_default() -> None:
     policies = parse(region_data()).policies
 
     assert (policies.parent_rule, policies.address_rule, policies.hub_limit) == (True, False, 12)
+    assert (policies.mail_ambiguous, policies.webhook_ambiguous) == ("resend", "resend")
+    assert policies.digest_seconds == 20
     assert policies.contact_clock.model_dump() == {
         "remind_after_days": 3,
         "overdue_after_days": 5,

@@ -53,6 +53,14 @@ BROKEN: dict[str, tuple[Callable[[Data], None], str]] = {
     "bad CBS code": (change("municipalities", 0, "code", to="0361"), "municipalities[0].code:"),
     "yes for true": (change("policies", to={"address_rule": "yes"}), "policies.address_rule:"),
     "one for true": (change("policies", to={"parent_rule": 1}), "policies.parent_rule:"),
+    "digest of two days": (
+        change("policies", to={"digest_seconds": 172_800}),
+        "policies.digest_seconds: Input should be less than or equal to 86400",
+    ),
+    "policy of dropping": (
+        change("policies", to={"mail_ambiguous": "drop"}),
+        "policies.mail_ambiguous:",
+    ),
     "hub limit of one": (change("policies", to={"hub_limit": 1}), "policies.hub_limit:"),
     "clock out of order": (
         change("policies", to={"contact_clock": {"remind_after_days": 5}}),

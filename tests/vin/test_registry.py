@@ -108,7 +108,7 @@ async def test_contacts_for_a_notice_open_with_organisation_and_language(db: Db)
 
     assert list(found) == [who.id]
     assert found[who.id].open(SECRETS.contact).email == who.email
-    assert (found[who.id].organisation_name, found[who.id].language) == ("School", "en")
+    assert (found[who.id].organisation_name, found[who.id].style.language) == ("School", "en")
 
 
 async def test_reporters_are_found_and_named_as_their_organisations_name_them(db: Db) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from notify.targets import Targets
 from vin.errors import StartError
 from vin.settings import (
     Address,
@@ -71,6 +72,23 @@ def test_a_mail_server_may_have_an_ipv6_address() -> None:
     settings = read_settings(WorkerSettings, {**WORKER, "VIN_SMTP": "[::1]:2525"})
 
     assert settings.smtp == Address("::1", 2525)
+
+
+def test_webhooks_go_nowhere_private_unless_listed() -> None:
+    listed = "case.intern.example,10.0.0.0/8"
+    settings = read_settings(WorkerSettings, {**WORKER, "VIN_WEBHOOK_TARGETS": listed})
+
+    assert settings.webhook_targets == Targets.parse(listed)
+    assert read_settings(WorkerSettings, WORKER).webhook_targets == Targets()
+
+
+def test_the_operators_own_number_has_twenty_digits() -> None:
+    number = "00000001823288444000"
+
+    assert read_settings(WorkerSettings, {**WORKER, "VIN_OIN": number}).oin == number
+    assert faults(WorkerSettings, **{**WORKER, "VIN_OIN": "1" * 19}) == [
+        "VIN_OIN must be an organisation identification number of 20 digits."
+    ]
 
 
 def test_every_fault_is_told_at_once() -> None:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from matching.model import Status
-from notify.mail import UndeliveredError
+from notify.carrier import UndeliveredError
 from notify.retry import Result
 from schemas.database import Db
 from tests.officers import make_municipality, make_officer

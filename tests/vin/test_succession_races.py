@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from notify.mail import UndeliveredError
+from notify.carrier import UndeliveredError
 from notify.retry import Result
 from schemas.database import Db
 from tests.interleave import Session, Work, play

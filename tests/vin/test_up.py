@@ -182,5 +182,7 @@ def test_each_administrator_makes_the_keys_of_his_own_side(tmp_path: Path) -> No
         "token-public.pem",
         "index.json",
         "contact-kek.json",
+        "link.json",
+        "webhook-signing.pem",
     }
     assert made["keyholder"] == {"permit-signing.pem", "permit-public.pem", "keyholder.json"}

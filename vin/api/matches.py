@@ -10,10 +10,21 @@ from matching.number import parse
 from schemas.problem import Problem
 from vin import matches
 from vin.api.context import CONTEXT
-from vin.api.wire import ContactOut, MatchList, MatchOut, MatchQuery, MatchSideQuery, Outcomes
+from vin.api.wire import (
+    ContactOut,
+    MatchList,
+    MatchOut,
+    MatchQuery,
+    MatchSideQuery,
+    OtherOutcome,
+    Outcomes,
+    OutcomeWord,
+    OwnOutcome,
+)
 from vin.contacts import Contact
 from vin.errors import NotFoundError
 from vin.matches import OwnMatch, Reader, Wanted
+from vin.outcome_store import Said
 from vin.web.body import reply
 from vin.web.caller import CALLER
 from vin.web.problems import REQUEST_ID
@@ -49,10 +60,7 @@ async def get_match(request: web.Request) -> web.Response:
     """Read one of the organisation's own sides of a match."""
     context = request.app[CONTEXT]
     query = read_query(request, MatchSideQuery)
-    try:
-        number = parse(request.match_info["number"])
-    except MatchNumberError:
-        raise NotFoundError from None
+    number = number_of(request)
     async with context.pool.acquire() as db, db.transaction():
         found = await matches.read_match(
             db,
@@ -63,6 +71,14 @@ async def get_match(request: web.Request) -> web.Response:
             await context.clock.now(db),
         )
     return reply(match_out(found))
+
+
+def number_of(request: web.Request) -> str:
+    """The match number in the path; what cannot be one names nothing: NotFoundError."""
+    try:
+        return parse(request.match_info["number"])
+    except MatchNumberError:
+        raise NotFoundError from None
 
 
 def reader_of(request: web.Request) -> Reader:
@@ -83,8 +99,21 @@ def match_out(match: OwnMatch) -> MatchOut:
         matched_at=match.matched_at,
         status=match.status,
         contact=contact_out(*match.other) if match.other else None,
-        outcomes=Outcomes(),
+        outcomes=Outcomes(
+            own=own_outcome(match.own_outcome) if match.own_outcome else None,
+            other=other_outcome(match.other_outcome) if match.other_outcome else None,
+        ),
     )
+
+
+def own_outcome(said: Said) -> OwnOutcome:
+    return OwnOutcome(
+        outcome=OutcomeWord[said.outcome.name], new_to_me=said.new_to_me, said_at=said.said_at
+    )
+
+
+def other_outcome(said: Said) -> OtherOutcome:
+    return OtherOutcome(outcome=OutcomeWord[said.outcome.name], said_at=said.said_at)
 
 
 def contact_out(person: Contact, organisation: str) -> ContactOut:

@@ -183,11 +183,40 @@ class ContactOut(Wire):
     reachable: str | None
 
 
-class Outcomes(Wire):
-    """What each side said happened after the match."""
+class OutcomeWord(StrEnum):
+    """What a side says happened after the match (A1)."""
 
-    own: str | None = None
-    other: str | None = None
+    SPOKEN = "spoken"
+    ALREADY_COOPERATING = "alreadyCooperating"
+    NOT_REACHABLE = "notReachable"
+    NO_SHARED_NEED = "noSharedNeed"
+
+
+class OutcomeIn(Wire):
+    """What happened, and whether the match was new to who says so."""
+
+    outcome: Annotated[OutcomeWord, Field(strict=False)]
+    new_to_me: bool
+
+
+class OtherOutcome(Wire):
+    """What the other side said."""
+
+    outcome: OutcomeWord
+    said_at: Instant
+
+
+class OwnOutcome(OtherOutcome):
+    """What one said oneself."""
+
+    new_to_me: bool
+
+
+class Outcomes(Wire):
+    """What each side said last."""
+
+    own: OwnOutcome | None
+    other: OtherOutcome | None
 
 
 class MatchOut(Wire):

@@ -1,6 +1,15 @@
 """What an organisation's own system uses: identifiers never leave this side."""
 
-from vin.client.answers import Contact, Ground, Match, Outcomes, Signal
+from vin.client.answers import (
+    Contact,
+    Ground,
+    Match,
+    OtherOutcome,
+    Outcome,
+    Outcomes,
+    OwnOutcome,
+    Signal,
+)
 from vin.client.client import Client
 from vin.client.config import Config, load_config
 from vin.client.errors import (
@@ -32,8 +41,11 @@ __all__ = [
     "IdentifierError",
     "KeyHolderError",
     "Match",
+    "OtherOutcome",
+    "Outcome",
     "Outcomes",
     "OwnNumberError",
+    "OwnOutcome",
     "Problem",
     "ProblemError",
     "Registration",

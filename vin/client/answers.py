@@ -50,14 +50,42 @@ class Contact:
     reachable: str | None = None
 
 
+class Outcome(StrEnum):
+    """What a side says happened after a match."""
+
+    SPOKEN = "spoken"
+    ALREADY_COOPERATING = "alreadyCooperating"
+    NOT_REACHABLE = "notReachable"
+    NO_SHARED_NEED = "noSharedNeed"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcomes:
-    """What each side said happened after the match."""
+class OtherOutcome:
+    """What the other side said, and when."""
 
     __pydantic_config__ = CAMEL
 
-    own: str | None = None
-    other: str | None = None
+    outcome: str
+    said_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnOutcome(OtherOutcome):
+    """What the own side said, and whether the match was new to it."""
+
+    __pydantic_config__ = CAMEL
+
+    new_to_me: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """What each side said last."""
+
+    __pydantic_config__ = CAMEL
+
+    own: OwnOutcome | None = None
+    other: OtherOutcome | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

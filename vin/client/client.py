@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from schemas.dates import local_date
 from vin.client import blinding
 from vin.client.access import Access
-from vin.client.answers import MATCH, SIGNAL, Ground, Match, Signal, read_answer
+from vin.client.answers import MATCH, SIGNAL, Ground, Match, Outcome, Signal, read_answer
 from vin.client.config import Config
 from vin.client.errors import (
     AnswerError,
@@ -124,6 +124,15 @@ class Client:
         query = {} if signal_id is None else {"signalId": str(signal_id)}
         path = f"/v1/matches/{quote(number, safe='')}"
         return read_answer(MATCH, await self._ask("GET", path, query=query))
+
+    async def say(
+        self, number: str, outcome: Outcome, *, new_to_me: bool, signal_id: UUID | None = None
+    ) -> Match:
+        """Tell what happened after a match; said again it replaces what was said before."""
+        query = {} if signal_id is None else {"signalId": str(signal_id)}
+        path = f"/v1/matches/{quote(number, safe='')}/outcome"
+        body: Json = {"outcome": outcome, "newToMe": new_to_me}
+        return read_answer(MATCH, await self._ask("POST", path, body, query))
 
     async def elements(self, addresses: Sequence[str], reporter_id: str) -> AsyncIterator[Json]:
         """Make elements of normalised addresses, in order; they are counted for the reporter."""

@@ -20,6 +20,8 @@ PERMIT_PUBLIC: Final = "permit-public.pem"
 KEYHOLDER: Final = "keyholder.json"
 INDEX: Final = "index.json"
 CONTACT_KEK: Final = "contact-kek.json"
+LINK: Final = "link.json"
+WEBHOOK_SIGNING: Final = "webhook-signing.pem"
 
 KEY_BYTES: Final = 32
 
@@ -124,6 +126,13 @@ def generate_keyholder(folder: Path) -> None:
     _generate(folder, _keyholder_files())
 
 
+def complete_index(folder: Path) -> None:
+    """Make the key files that an older version did not know of; what is there stays."""
+    for name, content in _later_files().items():
+        if not (folder / name).exists():
+            write_secret(folder / name, content)
+
+
 def _generate(folder: Path, files: dict[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".keys-"))
@@ -145,6 +154,15 @@ def _index_files() -> dict[str, bytes]:
         ACCESS_PUBLIC: access.as_pem(),
         INDEX: _json({"epochs": _first_epoch(), "secret": _new_key()}),
         CONTACT_KEK: _json({"key": _new_key()}),
+        **_later_files(),
+    }
+
+
+def _later_files() -> dict[str, bytes]:
+    """What the first release did not have."""
+    return {
+        LINK: _json({"key": _new_key()}),
+        WEBHOOK_SIGNING: OKPKey.generate_key("Ed25519").as_pem(private=True),
     }
 
 

@@ -40,7 +40,7 @@ ALTER TABLE notify.notice
     ADD CONSTRAINT notice_kind CHECK (
         kind IN ('match', 'moved', 'reminder', 'overdue', 'worklist', 'monitoring')
     );
-CREATE INDEX notice_by_reporter ON notify.notice (reporter_id);
+CREATE INDEX notice_by_reporter ON notify.notice (reporter_id, created_at);
 UPDATE notify.notice
    SET party_id = reporter.organisation_id
   FROM registry.reporter
@@ -126,6 +126,7 @@ CREATE TABLE followup.link (
 );
 CREATE INDEX link_by_match ON followup.link (match_id);
 CREATE INDEX link_by_signal ON followup.link (signal_id);
+CREATE INDEX link_expiry ON followup.link (expires_at);
 
 -- A match of which nobody has said yet that they spoke, and when something is due on it.
 CREATE TABLE followup.clock (
@@ -137,6 +138,19 @@ CREATE TABLE followup.clock (
     CONSTRAINT clock_match FOREIGN KEY (match_id) REFERENCES matching.match (id) ON DELETE CASCADE
 );
 CREATE INDEX clock_due ON followup.clock (next_on);
+CREATE INDEX clock_listed ON followup.clock (listed_on) WHERE listed_on IS NOT NULL;
+
+-- A3: what the organisations of a category are to a case.
+ALTER TABLE registry.category
+    ADD COLUMN role text,
+    ADD CONSTRAINT category_role CHECK (role IN (
+        'local_team', 'veilig_thuis', 'certified_institution', 'mda', 'csg', 'zvh'
+    ));
+
+-- What a report told of an attempt after it was handed over (RFC 3464).
+ALTER TABLE notify.attempt
+    ADD COLUMN reported text,
+    ADD CONSTRAINT attempt_reported CHECK (reported IN ('delayed', 'delivered', 'failed'));
 
 -- W3: an address that mail came back from; the next in line gets the notices.
 ALTER TABLE registry.reporter ADD COLUMN mail_failed_at timestamptz;

@@ -4,13 +4,13 @@ from aiohttp import hdrs, web
 
 
 def accepts(request: web.Request, media_type: str) -> bool:
-    """Tell whether `Accept` leaves room for a type below application/."""
+    """Tell whether `Accept` leaves room for a media type."""
     header = ",".join(request.headers.getall(hdrs.ACCEPT, []))
     if not header.strip():
         return True
     weights = dict(map(_weight, header.lower().split(",")))
     # From the vaguest to the most exact: the most exact range that fits decides.
-    ranges = ("*/*", "application/*", media_type)
+    ranges = ("*/*", f"{media_type.partition('/')[0]}/*", media_type)
     named = [weights[name] for name in ranges if name in weights]
     return bool(named) and named[-1] > 0
 

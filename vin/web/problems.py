@@ -19,6 +19,7 @@ from vin.errors import (
     InsufficientScopeError,
     InvalidBodyError,
     InvalidClientError,
+    MatchNotOpenError,
     NotAuthenticatedError,
     NotEntitledError,
     NotFoundError,
@@ -30,6 +31,7 @@ from vin.errors import (
     TokenRequestError,
     UnavailableError,
     VinError,
+    WebhookLimitError,
     WrongEpochError,
 )
 from vin.web.caller import CALLER
@@ -57,6 +59,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     InsufficientScopeError: Problem.INSUFFICIENT_SCOPE,
     InvalidBodyError: Problem.INVALID_INPUT,
     InvalidClientError: Problem.INVALID_CLIENT,
+    MatchNotOpenError: Problem.MATCH_NOT_OPEN,
     NotAuthenticatedError: Problem.NOT_AUTHENTICATED,
     NotEntitledError: Problem.NOT_ENTITLED,
     NotFoundError: Problem.NOT_FOUND,
@@ -68,6 +71,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     QuotaExceededError: Problem.QUOTA_EXCEEDED,
     TokenRequestError: Problem.TOKEN_REQUEST,
     UnavailableError: Problem.UNAVAILABLE,
+    WebhookLimitError: Problem.WEBHOOK_LIMIT,
     WrongEpochError: Problem.WRONG_EPOCH,
     web.HTTPMethodNotAllowed: Problem.METHOD_NOT_ALLOWED,
     web.HTTPNotAcceptable: Problem.NOT_ACCEPTABLE,
@@ -125,8 +129,11 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Give the response what every response has, whoever made it."""
+    """Give the response what every response has, whoever made it; a page's policy stands."""
+    policy = response.headers.get(hdrs.CONTENT_SECURITY_POLICY)
     response.headers.update(HEADERS)
+    if policy is not None:
+        response.headers[hdrs.CONTENT_SECURITY_POLICY] = policy
 
 
 def problem_of(error: Exception) -> Problem:

@@ -19,9 +19,10 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from vin.base64url import decode_base64url, encode_base64url
 from vin.errors import Fault, InvalidBodyError, NotFoundError
 from vin.web.faults import faults_of, member_name
-from vin.web.wire import Wire, decode_base64url, encode_base64url, refusal
+from vin.web.wire import Wire, refusal
 
 MAX_LIMIT = 200
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -17,6 +17,7 @@ from vin.web.problems import Handler, add_headers, edge
 from vin.web.query import refuse_query
 
 FORM = "application/x-www-form-urlencoded"
+HTML = "text/html"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,8 @@ class Route:
     `scope` None: no access token is asked for. `form` and `request` are the body, as form
     fields or JSON; `query` the parameters; `idempotent` asks for an Idempotency-Key.
     `lines` makes body and answer NDJSON that is read and written as it comes; `request` and
-    `response` are one line of it. `success` lists the statuses of `response`; `problems` what
+    `response` are one line of it. `page` makes the answer HTML, for people; what mail programs
+    add to its address is passed over. `success` lists the statuses of `response`; `problems` what
     the rest does not imply. Within `seconds` the request is read and answered.
     """
 
@@ -40,6 +42,7 @@ class Route:
     form: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     lines: bool = False
+    page: bool = False
     idempotent: bool = False
     response: type[BaseModel] | None = None
     success: Sequence[int] = (200,)
@@ -56,6 +59,8 @@ class Route:
     @property
     def answer_type(self) -> str:
         """The content type of what is answered when all goes well."""
+        if self.page:
+            return HTML
         return NDJSON if self.lines else JSON
 
 
@@ -88,7 +93,7 @@ async def _serve(request: web.Request, *, route: Route) -> web.StreamResponse:
             await request.app[BEARER].authorise(request, route.scope)
         if route.body_type not in {None, request.content_type}:
             raise web.HTTPUnsupportedMediaType
-        if route.query is None:
+        if route.query is None and not route.page:
             refuse_query(request)
         return await route.handler(request)
 

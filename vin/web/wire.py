@@ -3,8 +3,6 @@
 Validators here never quote the value in a message: it goes to the caller and to logs.
 """
 
-import base64
-import binascii
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -27,6 +25,8 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from schemas.dates import instant_text
+from vin.base64url import decode_base64url, encode_base64url
 from vin.crypto.oprf import ELEMENT_BYTES, ElementError, check_element
 
 PLAIN_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -87,19 +87,6 @@ def refusal(*, code: str, reason: str) -> PydanticCustomError:
     return PydanticCustomError(code, "{reason}", {"reason": reason})
 
 
-def encode_base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def decode_base64url(text: str) -> bytes | None:
-    """Decode the one spelling of some bytes; None for every other text."""
-    try:
-        decoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return decoded if encode_base64url(decoded) == text else None
-
-
 def _plain_date(value: object) -> object:
     """Let only YYYY-MM-DD through: pydantic also reads numbers as dates."""
     is_text = isinstance(value, str) and PLAIN_DATE.fullmatch(value)
@@ -110,12 +97,6 @@ def _plain_date(value: object) -> object:
 
 def _in_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
-
-
-def instant_text(at: datetime) -> str:
-    """Write an instant in UTC, in milliseconds, with Z."""
-    text = at.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.removesuffix("+00:00") + "Z"
 
 
 def _on_curve(element: bytes) -> bytes:

@@ -155,6 +155,8 @@ def test_all_key_files_are_made_and_fit_their_purpose(tmp_path: Path) -> None:
             "keyholder.json",
             "index.json",
             "contact-kek.json",
+            "link.json",
+            "webhook-signing.pem",
         ),
         0o600,
     )
@@ -184,3 +186,17 @@ def test_a_folder_that_holds_anything_is_left_as_it_was(tmp_path: Path) -> None:
         keyfile.generate_all(folder)
     assert [path.name for path in tmp_path.rglob("*")] == ["keys", keyfile.INDEX]
     assert read_secret(folder / keyfile.INDEX) == b"old"
+
+
+def test_an_older_folder_gets_the_files_that_it_lacks_and_keeps_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    keyfile.generate_all(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / keyfile.LINK).unlink()
+
+    keyfile.complete_index(folder)
+
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert after.keys() == before.keys()
+    assert {name for name in after if after[name] != before[name]} == {keyfile.LINK}
+    assert rights(folder / keyfile.LINK) == 0o600

@@ -10,13 +10,13 @@ from uuid import UUID, uuid4
 from joserfc.jwk import ECKey, OKPKey
 
 from tests.serving import Service, served
+from vin.base64url import encode_base64url
 from vin.crypto import oprf
 from vin.crypto.sign import Access, make_access_token
 from vin.keyholder.app import build
 from vin.keyholder.context import Context
 from vin.keyholder.evaluator import Evaluator
 from vin.keyholder.store import Client, upsert_client
-from vin.web.wire import encode_base64url
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record

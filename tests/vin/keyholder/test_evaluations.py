@@ -20,13 +20,13 @@ from tests.vin.keyholder.house import (
     batch,
     question,
 )
+from vin.base64url import decode_base64url
 from vin.crypto import oprf
 from vin.crypto.pseudonym import domain_key
 from vin.crypto.sign import verify_permit
 from vin.errors import NotAuthenticatedError
 from vin.keyholder.arithmetic import Batch
 from vin.keyholder.evaluate import Wanted, evaluate
-from vin.web.wire import decode_base64url
 
 IDENTITY = bytes(33)
 OFF_CURVE = b"\x02" + (1).to_bytes(32)

@@ -2,9 +2,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from tests.vin.keyholder.house import CLIENT, EPOCH, NOW, SEEDS, House, Json, opened
+from vin.base64url import encode_base64url
 from vin.crypto.pseudonym import domain_key
 from vin.keyholder.evaluator import Evaluator
-from vin.web.wire import encode_base64url
 
 
 async def keys(house: House) -> list[Json]:

@@ -10,9 +10,10 @@ from aiohttp import web
 from pydantic import Field
 
 from tests.serving import Service, served
+from vin.base64url import encode_base64url
 from vin.web.body import MAX_BODY_BYTES, MAX_DRAINED_BYTES, read, reply
 from vin.web.routes import Route, application
-from vin.web.wire import Element, Instant, LocalDate, Wire, encode_base64url
+from vin.web.wire import Element, Instant, LocalDate, Wire
 
 ELEMENT = encode_base64url(b"\x02" * 33)
 JSON = {"Content-Type": "application/json"}

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from tests.serving import Service, served
+from vin.base64url import encode_base64url
 from vin.web.body import reply
 from vin.web.query import CursorOf, Page, Position, cursor_text, path_uuid, read_query
 from vin.web.routes import Route, application
-from vin.web.wire import ReporterCode, Wire, encode_base64url
+from vin.web.wire import ReporterCode, Wire
 
 Cursor: TypeAdapter[Position] = TypeAdapter(Annotated[Position, CursorOf(2)])
 START = Position(datetime(2026, 11, 22, tzinfo=UTC), (uuid4(), uuid4()))

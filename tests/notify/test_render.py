@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify import mail
-from notify.mail import Kind, Language, Letter, MatchItem
+from notify import render
+from notify.letters import Kind, Language, MatchItem, MatchLetter
 from tests.notify.conftest import AT, SENDER
 
 DELIVERY = UUID("1f1e33a5-7c52-4f60-8a52-6f5d5f3f0c11")
@@ -29,13 +29,13 @@ ITEM = MatchItem(
 CONTACT = [ITEM.name, ITEM.function, ITEM.organisation, ITEM.phone, ITEM.email]
 
 
-def letter(*items: MatchItem, language: Language = "nl") -> Letter:
-    return Letter(recipient="reporter1@school.test", items=items or [ITEM], language=language)
+def letter(*items: MatchItem, language: Language = "nl") -> MatchLetter:
+    return MatchLetter(recipient="reporter1@school.test", items=items or [ITEM], language=language)
 
 
-def sent(written: Letter, delivery: UUID = DELIVERY) -> tuple[bytes, EmailMessage]:
+def sent(written: MatchLetter, delivery: UUID = DELIVERY) -> tuple[bytes, EmailMessage]:
     """The mail as bytes, and as its reader's program takes it apart."""
-    raw = mail.render(written, delivery, SENDER, AT).as_bytes()
+    raw = render.render(written, delivery, SENDER, AT).as_bytes()
     return raw, message_from_bytes(raw, policy=default)
 
 
@@ -117,14 +117,14 @@ def test_one_match_and_more_are_spoken_of_differently(language: Language) -> Non
         bodies(sent(letter(*items, language=language))[1])[0] for items in [[ITEM], [ITEM, ITEM]]
     )
 
-    assert mail.WORDS[language]["one"] in " ".join(one.split())
-    assert mail.WORDS[language]["many"] in " ".join(more.split())
+    assert render.WORDS[language]["one"] in " ".join(one.split())
+    assert render.WORDS[language]["many"] in " ".join(more.split())
 
 
 def test_both_languages_have_the_same_words() -> None:
-    assert mail.WORDS["nl"].keys() == mail.WORDS["en"].keys()
-    assert mail.WORDS["nl"]["kinds"].keys() == mail.WORDS["en"]["kinds"].keys()
-    assert len(mail.WORDS["nl"]["steps"]) == len(mail.WORDS["en"]["steps"])
+    assert render.WORDS["nl"].keys() == render.WORDS["en"].keys()
+    assert render.WORDS["nl"]["kinds"].keys() == render.WORDS["en"]["kinds"].keys()
+    assert len(render.WORDS["nl"]["steps"]) == len(render.WORDS["en"]["steps"])
 
 
 def test_the_page_names_its_language_and_links_to_phone_and_mail() -> None:
@@ -169,8 +169,8 @@ def test_no_value_can_add_a_header_or_an_element(
     assert len(page.links) == 2
     assert len(text.splitlines()) == len(bodies(PLAIN)[0].splitlines())
     for value in (name, function, organisation, reachable):
-        assert mail.visible(value) in text
-        assert not mail.visible(value) or mail.visible(value) in page.words
+        assert render.visible(value) in text
+        assert not render.visible(value) or render.visible(value) in page.words
     assert raw.isascii()
     assert max(map(len, raw.split(b"\r\n"))) <= 78 + len("boundary")
 
@@ -197,4 +197,4 @@ def test_the_reference_stays_on_one_line_even_before_decoding(reference: str) ->
     ],
 )
 def test_a_value_is_shown_on_one_line_without_tricks(value: str, shown: str) -> None:
-    assert mail.visible(value) == shown
+    assert render.visible(value) == shown
