@@ -5,7 +5,7 @@ decided by the database's clock alone.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -69,7 +69,10 @@ class DeliveryStarted:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFinished:
-    """For the audit log: an attempt ended; `code` is the other server's reply."""
+    """For the audit log: an attempt ended; `code` is the other server's reply.
+
+    `age` is how long ago by then its notice was written.
+    """
 
     delivery_id: UUID
     notice_id: UUID
@@ -77,9 +80,10 @@ class DeliveryFinished:
     attempt: int
     result: Result
     code: int | None
+    age: timedelta = field(default=timedelta(), compare=False)
 
 
-Journal = Callable[[Db, DeliveryStarted | DeliveryFinished], Awaitable[None]]
+Journal = Callable[[Db, Sequence[DeliveryStarted | DeliveryFinished]], Awaitable[None]]
 
 
 async def claim(
@@ -144,16 +148,24 @@ def _claim(row: "Record") -> Claim:
 
 
 async def extend(db: Db, claims: Sequence[Claim]) -> None:
-    """Renew the leases of claims that are still held."""
+    """Renew the leases of claims that are still held.
+
+    A row that is locked is being marked or ended just now.
+    """
     await db.execute(
         """
         -- attempts.extend
+        WITH held AS (
+             SELECT id
+               FROM notify.delivery
+               JOIN unnest($1::uuid[], $2::integer[]) AS asked (id, attempt) USING (id, attempt)
+              WHERE state = 'sending'
+                FOR UPDATE OF delivery SKIP LOCKED
+        )
         UPDATE notify.delivery
            SET lease_until = clock_timestamp() + $3
-          FROM unnest($1::uuid[], $2::integer[]) AS held (id, attempt)
+          FROM held
          WHERE delivery.id = held.id
-           AND delivery.attempt = held.attempt
-           AND delivery.state = 'sending'
         """,
         [held.delivery_id for held in claims],
         [held.attempt for held in claims],
@@ -187,13 +199,17 @@ async def mark_data(db: Db, held: Claim) -> bool:
 async def finish(db: Db, held: Claim, outcome: Outcome, verdict: Verdict) -> bool:
     """Write an attempt's end; False when the claim is lost.
 
-    That a message was sent is written even after the lease, while no newer attempt has begun.
+    That a message was sent is written even after the lease, while no newer attempt has begun
+    and it has not come back since.
     """
     return bool(await finish_batch(db, [End(held, outcome, verdict)]))
 
 
-async def finish_batch(db: Db, ends: Sequence[End]) -> list[End]:
-    """Write the ends of attempts; those of them whose claim was not lost."""
+async def finish_batch(db: Db, ends: Sequence[End]) -> list[DeliveryFinished]:
+    """Write the ends of attempts; those of them whose claim was not lost.
+
+    Rows are locked by id, so that two batches cannot lock each other out.
+    """
     rows = await db.fetch(
         """
         -- attempts.finish_batch
@@ -203,6 +219,12 @@ async def finish_batch(db: Db, ends: Sequence[End]) -> list[End]:
                     $1::uuid[], $2::integer[], $3::text[], $4::interval[], $5::boolean[],
                     $6::boolean[], $7::text[], $8::integer[])
                  AS ended (id, attempt, state, wait, spared, doubtful, outcome, code)
+        ), locked AS (
+             SELECT id
+               FROM notify.delivery
+              WHERE id = ANY($1)
+              ORDER BY id
+                FOR UPDATE
         ), finished AS (
              UPDATE notify.delivery
                 SET state = ended.state, phase = NULL, lease_until = NULL,
@@ -211,12 +233,19 @@ async def finish_batch(db: Db, ends: Sequence[End]) -> list[End]:
                     maybe_duplicate = maybe_duplicate OR ended.doubtful,
                     finished_at = CASE WHEN ended.state NOT IN ('retry', 'unknown')
                                        THEN clock_timestamp() END
-               FROM ended
+               FROM locked
+               JOIN ended USING (id)
               WHERE delivery.id = ended.id
                 AND delivery.attempt = ended.attempt
                 AND (delivery.state = 'sending'
                      OR ended.state = 'sent'
-                        AND delivery.state IN ('queued', 'retry', 'unknown', 'dead'))
+                        AND delivery.state IN ('queued', 'retry', 'unknown', 'dead')
+                        AND NOT EXISTS (
+                            SELECT
+                              FROM notify.attempt
+                             WHERE delivery_id = delivery.id
+                               AND attempt = delivery.attempt
+                               AND reported = 'failed'))
              RETURNING delivery.id, delivery.attempt, ended.outcome, ended.code
         )
         UPDATE notify.attempt
@@ -224,7 +253,7 @@ async def finish_batch(db: Db, ends: Sequence[End]) -> list[End]:
           FROM finished
          WHERE attempt.delivery_id = finished.id
            AND attempt.attempt = finished.attempt
-        RETURNING attempt.delivery_id
+        RETURNING attempt.delivery_id, attempt.finished_at
         """,
         [end.held.delivery_id for end in ends],
         [end.held.attempt for end in ends],
@@ -235,8 +264,12 @@ async def finish_batch(db: Db, ends: Sequence[End]) -> list[End]:
         [end.outcome.result for end in ends],
         [end.outcome.code for end in ends],
     )
-    written = {row["delivery_id"] for row in rows}
-    return [end for end in ends if end.held.delivery_id in written]
+    written = {row["delivery_id"]: row["finished_at"] for row in rows}
+    return [
+        finished(end, written[end.held.delivery_id])
+        for end in ends
+        if end.held.delivery_id in written
+    ]
 
 
 async def sweep(db: Db) -> list[DeliveryFinished]:
@@ -266,7 +299,7 @@ async def sweep(db: Db) -> list[DeliveryFinished]:
         End(held, over, judge(case_of(held, in_data=in_data), over, jitter=0))
         for held, in_data in lost
     ]
-    return [finished(end) for end in await finish_batch(db, ends)]
+    return await finish_batch(db, ends)
 
 
 def case_of(held: Claim, *, excused: bool = False, in_data: bool = False) -> Case:
@@ -281,7 +314,12 @@ def case_of(held: Claim, *, excused: bool = False, in_data: bool = False) -> Cas
     )
 
 
-def finished(end: End) -> DeliveryFinished:
+def started(held: Claim) -> DeliveryStarted:
+    """A claim as the audit log tells it."""
+    return DeliveryStarted(held.delivery_id, held.notice_id, held.channel, held.attempt)
+
+
+def finished(end: End, at: datetime) -> DeliveryFinished:
     """An end as the audit log tells it."""
     held = end.held
     return DeliveryFinished(
@@ -291,4 +329,5 @@ def finished(end: End) -> DeliveryFinished:
         held.attempt,
         end.outcome.result,
         end.outcome.code,
+        at - held.created_at,
     )

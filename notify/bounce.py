@@ -13,6 +13,10 @@ from uuid import UUID
 
 MARK_BYTES: Final = 5
 TAG_BYTES: Final = 10
+# A report has three parts, and ours is on one recipient; what is far beyond that is none.
+HEAD_BYTES: Final = 32 * 1024
+PARTS: Final = 10
+RECIPIENTS: Final = 100
 LOCAL_PART = re.compile(r"b\+([0-9a-f]{32})\.([1-9][0-9]{0,3})\.([a-z2-7]{24})")
 STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 REPORTED = {"message/delivery-status", "message/global-delivery-status"}
@@ -113,16 +117,17 @@ def read_report(mail: bytes) -> Report | None:
     if not boundary or not boundary.isascii():
         return None
     recipients: list[Report] = []
-    for part in re.split(rb"(?:^|\r?\n)--" + re.escape(boundary.encode()), body)[1:]:
+    between = rb"(?:^|\r?\n)--" + re.escape(boundary.encode())
+    for part in re.split(between, body, maxsplit=PARTS)[1:]:
         inner, content = _split(part.lstrip(b" \t\r\n"))
         if inner.get_content_type() in REPORTED:
-            recipients += _recipients(_decoded(inner, content))
+            recipients += _recipients(_decoded(inner, content[:HEAD_BYTES]))
     return _of_all(recipients)
 
 
 def _split(mail: bytes) -> tuple["Message[str, str]", bytes]:
-    end = re.search(rb"\r?\n\r?\n", mail)
-    cut = end.end() if end else len(mail)
+    end = re.search(rb"\r?\n\r?\n", mail[:HEAD_BYTES])
+    cut = end.end() if end else 0
     return BytesHeaderParser().parsebytes(mail[:cut]), mail[cut:]
 
 
@@ -136,7 +141,7 @@ def _decoded(head: "Message[str, str]", content: bytes) -> str:
 
 def _recipients(fields: str) -> Iterator[Report]:
     """The first group of fields is on the mail, each other one on a recipient (RFC 3464, 2.1)."""
-    for group in re.split(r"(?:\r?\n){2,}", fields.strip())[1:]:
+    for group in re.split(r"(?:\r?\n){2,}", fields.strip(), maxsplit=RECIPIENTS)[1:]:
         named = HeaderParser().parsestr(group)
         action = re.match(r"[a-z]+", str(named.get("Action", "")).strip().lower())
         status = STATUS.match(str(named.get("Status", "")).strip())

@@ -112,22 +112,22 @@ async def lock_mailboxes(db: Db, reporters: Collection[UUID]) -> None:
 async def select_waiting(db: Db, notices: Sequence[NewNotice]) -> dict[UUID, UUID]:
     """Of each notice that can go into an earlier one to the same reporter, into which.
 
-    Only the latest is looked at, and only while no relay, withdrawal or worker has it: none of
-    these can get hold of it before the transaction ends.
+    Only the latest are looked at, and only those that no relay, withdrawal or worker has: none
+    of these can get hold of them before the transaction ends.
     """
     rows = await db.fetch(
         """
         -- ledger.select_waiting
         SELECT new.id, notice.id AS waiting
           FROM unnest($1::uuid[], $2::uuid[]) AS new (id, reporter_id)
-          JOIN notify.notice
-            ON notice.id = (
-               SELECT id
-                 FROM notify.notice AS latest
-                WHERE latest.reporter_id = new.reporter_id
-                  AND latest.kind = 'match'
-                ORDER BY latest.created_at DESC
-                LIMIT 1)
+         CROSS JOIN LATERAL (
+               SELECT notice.id
+                 FROM notify.notice
+                WHERE notice.reporter_id = new.reporter_id
+                  AND kind = 'match'
+                ORDER BY notice.created_at DESC
+                LIMIT 5) AS latest
+          JOIN notify.notice ON notice.id = latest.id
           JOIN notify.delivery
             ON delivery.notice_id = notice.id
            AND delivery.channel = 'mail'
@@ -283,7 +283,7 @@ async def mark_queued(db: Db, limit: int, shut: Collection[Peer] = ()) -> list[U
                         AND next_at <= (SELECT clock_timestamp())
                         AND (webhook_id IS NULL OR webhook_id <> ALL($4::uuid[]))
                       ORDER BY next_at
-                      LIMIT (SELECT greatest(16, $1 / greatest(count(id), 1)) FROM party))
+                      LIMIT (SELECT greatest(4, $1 / greatest(count(id), 1)) FROM party))
                      UNION ALL
                     (SELECT id, next_at
                        FROM notify.delivery
@@ -294,7 +294,7 @@ async def mark_queued(db: Db, limit: int, shut: Collection[Peer] = ()) -> list[U
                         AND next_at <= (SELECT clock_timestamp())
                         AND (webhook_id IS NULL OR webhook_id <> ALL($4::uuid[]))
                       ORDER BY next_at
-                      LIMIT (SELECT greatest(16, $1 / greatest(count(id), 1)) FROM party))
+                      LIMIT (SELECT greatest(4, $1 / greatest(count(id), 1)) FROM party))
                     ) AS waiting
               ORDER BY turn, waiting.next_at
               LIMIT $1
@@ -579,8 +579,8 @@ async def withdraw_sides(db: Db, signals: Collection[UUID]) -> list[UUID]:
 async def delete_empty(db: Db, notices: Collection[UUID]) -> list[UUID]:
     """Delete what of these notices tells of nothing any more; ids of all that is gone.
 
-    The notices are locked in a statement of their own: the next one sees what a matcher has
-    put into them meanwhile.
+    They are locked first: the next statement then sees what a matcher put into them meanwhile,
+    and what another took out.
     """
     await db.execute(
         """
@@ -600,8 +600,9 @@ async def delete_empty(db: Db, notices: Collection[UUID]) -> list[UUID]:
              SELECT id
                FROM notify.notice
               WHERE id = ANY($1)
-                AND kind = 'match'
                 AND NOT EXISTS (SELECT FROM notify.notice_match WHERE notice_id = notice.id)
+                AND NOT EXISTS (SELECT FROM notify.notice_move WHERE notice_id = notice.id)
+                AND NOT EXISTS (SELECT FROM notify.notice_step WHERE notice_id = notice.id)
         ), untold AS (
              SELECT id
                FROM notify.delivery

@@ -1,15 +1,16 @@
 """The talk with the mail server that takes our mail, and the carrier of one mail."""
 
+import asyncio
 import re
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 from uuid import UUID
 
-from aiosmtplib import SMTP, SMTPDataError, SMTPException, SMTPResponseException
+from aiosmtplib import SMTP, SMTPException, SMTPResponse, SMTPResponseException
 
 from notify.attempts import Claim
 from notify.bounce import DEAD_ADDRESS, STATUS, ReturnPath
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 COMMAND_SECONDS = 30
 DATA_SECONDS = 120
 QUIT_SECONDS = 1
+IDLE_SECONDS = 3.0
+REPLIES = range(200, 600)
+MAILS = 100  # in one session, so that relays behind one name get their share
 REPORTS = "SUCCESS,FAILURE,DELAY"
 ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+")
 
@@ -90,7 +94,10 @@ class Envelope:
 
 
 class Conversation:
-    """One SMTP session for one mail; every failure in it is an `UndeliveredError`."""
+    """A session with the mail server, for one mail after another.
+
+    Every failure in it is an `UndeliveredError`; one that left a question open ends it.
+    """
 
     def __init__(self, route: Route) -> None:
         self._smtp = SMTP(
@@ -101,20 +108,46 @@ class Conversation:
             local_hostname=domain_of(route.sender),
             timeout=COMMAND_SECONDS,
         )
+        self._answered = True
+        self._half_way = False
+        self._handed_over = 0
 
     async def introduce(self, envelope: Envelope) -> None:
-        """Connect and agree with the server on sender and recipient."""
+        """Agree with the server on sender and recipient, over a new connection if need be."""
         if not ADDRESS.fullmatch(envelope.recipient):
             raise UndeliveredError(Outcome(Result.REFUSED))
-        await self._connect()
-        sending, receiving = self._options(envelope)
+        if not await self._goes_on(envelope):
+            await self._connect()
+            await self._mail(envelope)
+        _, options = self._options(envelope)
+        await self._ask(self._smtp.rcpt(envelope.recipient, options=options), Result.UNREACHABLE)
+
+    async def _goes_on(self, envelope: Envelope) -> bool:
+        """Whether the server takes another mail; one that has had enough may say so anyhow."""
+        if self._smtp.is_connected:
+            with suppress(UndeliveredError):
+                await self._mail(envelope)
+                return True
+            self.hang_up()
+        return False
+
+    async def _mail(self, envelope: Envelope) -> None:
+        self._half_way = True
+        options, _ = self._options(envelope)
+        await self._ask(self._smtp.mail(envelope.sender, options=options), Result.UNREACHABLE)
+
+    async def _ask(self, step: Awaitable[SMTPResponse], otherwise: Result) -> SMTPResponse:
+        """Make a step; `otherwise` is what it means when there is no clear answer."""
+        self._answered = False
         try:
-            await self._smtp.mail(envelope.sender, options=sending)
-            await self._smtp.rcpt(envelope.recipient, options=receiving)
+            reply = await step
         except SMTPResponseException as error:
-            raise _replied(error, Result.UNREACHABLE) from None
+            self._answered = error.code in REPLIES
+            raise _replied(error, otherwise) from None
         except (SMTPException, OSError):
-            raise UndeliveredError(Outcome(Result.UNREACHABLE)) from None
+            raise UndeliveredError(Outcome(otherwise)) from None
+        self._answered = True
+        return reply
 
     def _options(self, envelope: Envelope) -> tuple[list[str], list[str]]:
         """Ask for reports where the server can give them (RFC 3461)."""
@@ -128,6 +161,7 @@ class Conversation:
 
     async def _connect(self) -> None:
         """Who is turned away here, even for good, tries again: nobody was named yet."""
+        self._answered = False
         try:
             await self._smtp.connect()
             if self._smtp.is_ehlo_or_helo_needed:
@@ -139,13 +173,25 @@ class Conversation:
 
     async def hand_over(self, message: bytes) -> Outcome:
         """Send the mail itself; without a clear answer it may have arrived."""
-        try:
-            reply = await self._smtp.data(message, timeout=DATA_SECONDS)
-        except SMTPDataError as error:
-            raise _replied(error, Result.UNANSWERED) from None
-        except (SMTPException, OSError):
-            raise UndeliveredError(Outcome(Result.UNANSWERED)) from None
+        sending = self._smtp.data(message, timeout=DATA_SECONDS)
+        reply = await self._ask(sending, Result.UNANSWERED)
+        self._half_way = False
+        self._handed_over += 1
         return Outcome(Result.SENT, reply.code)
+
+    async def rest(self) -> bool:
+        """Forget the mail that was talked about; whether the session is good for another.
+
+        No answer is owed to us then, so none can be taken for that to a later question.
+        """
+        if not self._answered or not self._smtp.is_connected or self._handed_over >= MAILS:
+            return False
+        if not self._half_way:
+            return True
+        with suppress(UndeliveredError):
+            await self._ask(self._smtp.rset(timeout=QUIT_SECONDS), Result.UNREACHABLE)
+            return True
+        return False
 
     async def leave(self) -> None:
         """End the session, with a word if the server still listens."""
@@ -154,11 +200,19 @@ class Conversation:
                 await self._smtp.quit(timeout=QUIT_SECONDS)
         self._smtp.close()
 
+    def hang_up(self) -> None:
+        """End the session without waiting for anything."""
+        with suppress(SMTPException):
+            if self._smtp.protocol is not None:
+                self._smtp.protocol.write(b"QUIT\r\n")
+        self._smtp.close()
+
 
 def _replied(error: SMTPResponseException, otherwise: Result) -> UndeliveredError:
     """Read a reply that is not the hoped-for one (RFC 5321, 4.2.1; RFC 2034)."""
     by_class = {4: Result.DEFERRED, 5: Result.REFUSED}
-    outcome = Outcome(by_class.get(error.code // 100, otherwise), error.code)
+    code = error.code if error.code in REPLIES else None
+    outcome = Outcome(by_class.get(error.code // 100, otherwise), code)
     status = STATUS.match(error.message)
     if outcome.result is Result.REFUSED and status and status[0] in DEAD_ADDRESS:
         return DeadAddressError(outcome)
@@ -179,9 +233,32 @@ class MailDesk:
     returns: ReturnPath | None = None
     bury: Bury | None = None
     seal: Seal | None = None
+    idle: dict[Conversation, asyncio.TimerHandle] = field(default_factory=dict)
 
     def carrier(self, held: Claim) -> "MailCarrier":
         return MailCarrier(self, held)
+
+    def session(self) -> Conversation:
+        """The session that was used last, or a new one."""
+        if not self.idle:
+            return Conversation(self.route)
+        talk, timer = self.idle.popitem()
+        timer.cancel()
+        return talk
+
+    def keep(self, talk: Conversation) -> None:
+        """Have the session ready for another mail, for a while."""
+        loop = asyncio.get_running_loop()
+        self.idle[talk] = loop.call_later(IDLE_SECONDS, self._drop, talk)
+
+    def _drop(self, talk: Conversation) -> None:
+        del self.idle[talk]
+        talk.hang_up()
+
+    def close(self) -> None:
+        """End what is kept."""
+        while self.idle:
+            self.session().hang_up()
 
 
 class MailCarrier:
@@ -190,7 +267,7 @@ class MailCarrier:
     def __init__(self, desk: MailDesk, held: Claim) -> None:
         self._desk = desk
         self._held = held
-        self._talk = Conversation(desk.route)
+        self._talk = desk.session()
         self._recipient = ""
 
     async def introduce(self) -> None:
@@ -246,4 +323,7 @@ class MailCarrier:
         return replace(outcome, result=result)
 
     async def leave(self) -> None:
-        await self._talk.leave()
+        if IDLE_SECONDS and await self._talk.rest():
+            self._desk.keep(self._talk)
+        else:
+            await self._talk.leave()

@@ -20,6 +20,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 
+from notify.attempts import DeliveryFinished
 from notify.errors import OUTAGE
 from notify.ledger import Channel
 from notify.queue import Queue
@@ -53,9 +54,10 @@ class Backlog:
 
 
 class Meter:
-    """Counts what this process ended."""
+    """Counts what this process ended; `offset` is the demo's, by which notices are dated."""
 
-    def __init__(self) -> None:
+    def __init__(self, offset: timedelta = timedelta()) -> None:
+        self.offset = offset
         self._registry = CollectorRegistry()
         self._attempts = Counter(
             "vin_attempts",
@@ -76,11 +78,13 @@ class Meter:
                 self._attempts.labels(channel, result)
         ProcessCollector(registry=self._registry)
 
-    def count(self, channel: Channel, result: Result, age: timedelta | None = None) -> None:
-        """Take note of an end that was committed; `age` is that of a notice that was sent."""
-        self._attempts.labels(channel, result).inc()
-        if age is not None:
-            self._delivery.labels(channel).observe(age.total_seconds())
+    def count(self, ends: Iterable[DeliveryFinished]) -> None:
+        """Take note of ends that were committed."""
+        for end in ends:
+            self._attempts.labels(end.channel, end.result).inc()
+            if end.result is Result.SENT:
+                age = end.age + self.offset
+                self._delivery.labels(end.channel).observe(age.total_seconds())
 
     def text(self) -> bytes:
         """The counts in Prometheus' own format."""
@@ -100,17 +104,15 @@ class Gauges:
     def text(self) -> bytes:
         """The gauges in Prometheus' own format."""
         registry = CollectorRegistry()
-        registry.register(self)  # type: ignore[arg-type]
+        registry.register(self)
         return generate_latest(registry)
 
 
-def application(
-    pool: "Pool[Record]", queue: Queue, meter: Meter, offset: timedelta
-) -> web.Application:
-    """Serve `/metrics`; `offset` is the demo's, by which notices are dated."""
+def application(pool: "Pool[Record]", queue: Queue, meter: Meter) -> web.Application:
+    """Serve `/metrics`."""
 
     async def answer(_: web.Request) -> web.Response:
-        text = await render(pool, queue, meter, offset)
+        text = await render(pool, queue, meter)
         return web.Response(body=text, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4})
 
     app = web.Application()
@@ -118,10 +120,10 @@ def application(
     return app
 
 
-async def render(pool: "Pool[Record]", queue: Queue, meter: Meter, offset: timedelta) -> bytes:
+async def render(pool: "Pool[Record]", queue: Queue, meter: Meter) -> bytes:
     """All metrics as text; what cannot be reached is said to be, and left out."""
     found: list[GaugeMetricFamily] = []
-    found += await _ledger(pool, offset)
+    found += await _ledger(pool, meter.offset)
     found += await _stream(queue)
     return meter.text() + Gauges(found).text()
 

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 from importlib.resources import files
 from textwrap import fill
-from typing import Any
+from typing import Any, assert_never
 from urllib.parse import quote
 from uuid import UUID
 
@@ -170,6 +170,8 @@ def page_of(letter: Letter) -> Page:
             return _moved_page(letter, {**words, **words["moved"]})
         case ReminderLetter():
             return _reminder_page(letter, {**words, **words[letter.step]})
+        case _ as unreachable:
+            assert_never(unreachable)
 
 
 def _match_page(letter: MatchLetter, words: Words) -> Page:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
+from notify import ledger
 from schemas.database import Db
 
 KINDS: Mapping[str, str] = {
@@ -119,7 +120,7 @@ async def _select_open(db: Db, recipients: Collection[UUID]) -> dict[Heap, UUID]
            AND delivery.state = 'pending'
            AND delivery.attempt = 0
          ORDER BY notice.id
-           FOR UPDATE OF delivery SKIP LOCKED
+           FOR UPDATE OF notice, delivery SKIP LOCKED
         """,
         list(recipients),
         sorted(set(KINDS.values())),
@@ -254,23 +255,4 @@ async def withdraw(
         list(matches),
         list(signals),
     )
-    gone = await db.fetch(
-        """
-        -- steps.delete_empty
-        WITH empty AS (
-             SELECT id
-               FROM notify.notice
-              WHERE id = ANY($1::uuid[])
-                AND NOT EXISTS (SELECT FROM notify.notice_step WHERE notice_id = notice.id)
-        ), delivery AS (
-             SELECT id FROM notify.delivery WHERE notice_id IN (SELECT id FROM empty)
-        ), gone AS (
-             DELETE FROM notify.notice WHERE id IN (SELECT id FROM empty)
-        )
-        SELECT id FROM empty
-         UNION ALL
-        SELECT id FROM delivery
-        """,
-        list({row["notice_id"] for row in rows}),
-    )
-    return [row["id"] for row in gone]
+    return await ledger.delete_empty(db, {row["notice_id"] for row in rows})

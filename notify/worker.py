@@ -3,19 +3,20 @@
 import asyncio
 from collections.abc import Collection, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from functools import partial
 from random import SystemRandom
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from notify import attempts
-from notify.attempts import LEASE, Claim, DeliveryStarted, End, Journal, case_of
-from notify.breaker import Breaker
-from notify.carrier import Carrier, Carriers, UndeliveredError
+from notify.attempts import LEASE, Claim, End, case_of
+from notify.carrier import Carrier, UndeliveredError
 from notify.errors import OUTAGE
-from notify.queue import Entry, Queue
+from notify.office import Office
+from notify.queue import Entry
 from notify.retry import Outcome, Result, judge
+from notify.turns import Turns
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record
@@ -24,22 +25,51 @@ READ_SECONDS = 1.0
 WAIT_SECONDS = 0.25
 BEAT_SECONDS = LEASE.total_seconds() / 4
 STOP_SECONDS = 5.0
+FEW = 4  # of so many slots one at least is free before more is taken: a turn of one costs as much
 JITTER = SystemRandom()
 _T = TypeVar("_T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Office:
-    """What a worker works with; `name` tells it apart in the ledger."""
+class Shift:
+    """One worker at work: what it shares among its deliveries, until it is to stop."""
 
-    pool: "Pool[Record]"
-    queue: Queue
-    carriers: Carriers
-    journal: Journal
-    name: str
-    breaker: Breaker = field(default_factory=Breaker)
-    slots: int = 16
+    def __init__(self, office: Office) -> None:
+        self.office = office
+        self.ends: Turns[End] = Turns(partial(write_ends, office))
+        self.busy: dict[asyncio.Task[None], Claim] = {}
+        self._limits: dict[asyncio.Timeout, float] = {}
+        self._stopping = False
+
+    async def end_at(self, stop: asyncio.Event) -> None:
+        """Wait for `stop`; from then on each step has its grace left."""
+        await stop.wait()
+        self._stopping = True
+        now = asyncio.get_running_loop().time()
+        for limit, grace in self._limits.items():
+            limit.reschedule(now + grace)
+
+    async def unless_stopped(
+        self, work: Coroutine[None, None, _T], grace: float, otherwise: Result
+    ) -> _T:
+        """Do the work; after the stop it has `grace` seconds left, and ends `otherwise`.
+
+        It is a task of its own: a library may miss that it was cancelled, and then hang.
+        """
+        task = asyncio.ensure_future(work)
+        limit = asyncio.timeout(grace if self._stopping else None)
+        try:
+            async with limit:
+                self._limits[limit] = grace
+                await asyncio.wait({task})
+            return task.result()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise UndeliveredError(Outcome(otherwise)) from None
+        finally:
+            self._limits.pop(limit, None)
+            task.cancel()
 
 
 async def run_worker(office: Office, stop: asyncio.Event) -> None:
@@ -47,15 +77,17 @@ async def run_worker(office: Office, stop: asyncio.Event) -> None:
 
     What does not finish in `STOP_SECONDS` is left to its lease.
     """
-    busy: dict[asyncio.Task[None], Claim] = {}
+    shift = Shift(office)
+    busy = shift.busy
     async with asyncio.TaskGroup() as group:
         beat = group.create_task(run_heartbeat(office.pool, busy.values()))
+        group.create_task(shift.end_at(stop))
         while not stop.is_set():
-            if len(busy) >= office.slots:
+            if office.slots - len(busy) < office.slots / FEW:
                 await asyncio.wait(busy, timeout=READ_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 continue
             for held in await take_batch(office, office.slots - len(busy), stop):
-                task = group.create_task(deliver(office, held, stop))
+                task = group.create_task(deliver(shift, held))
                 busy[task] = held
                 task.add_done_callback(busy.pop)
         if busy:
@@ -97,39 +129,33 @@ async def claim_batch(office: Office, entries: Sequence[Entry]) -> list[Claim]:
     if not entries:
         return []
     wanted = [entry.delivery for entry in entries if entry.delivery is not None]
-    resting = office.breaker.resting(asyncio.get_running_loop().time())
+    resting = office.breaker.resting(office.clock())
     async with office.pool.acquire() as db, db.transaction():
         claims = await attempts.claim(db, wanted, office.name, resting)
-        for held in claims:
-            await office.journal(
-                db,
-                DeliveryStarted(held.delivery_id, held.notice_id, held.channel, held.attempt),
-            )
+        await office.journal(db, [attempts.started(held) for held in claims])
     with suppress(*OUTAGE):
         await office.queue.acknowledge([entry.id for entry in entries])
     return claims
 
 
-async def deliver(office: Office, held: Claim, stop: asyncio.Event) -> None:
+async def deliver(shift: Shift, held: Claim) -> None:
     """Make one attempt and write down how it ended."""
-    carrier = office.carriers[held.channel](held)
+    carrier = shift.office.carriers[held.channel](held)
     try:
-        outcome, excused = await attempt(office, held, carrier, stop)
+        outcome, excused = await attempt(shift, held, carrier)
         verdict = judge(case_of(held, excused=excused), outcome, JITTER.random())
-        await finish(office, End(held, outcome, verdict))
+        await shift.ends.share(End(held, outcome, verdict))
     finally:
         await carrier.leave()
 
 
-async def attempt(
-    office: Office, held: Claim, carrier: Carrier, stop: asyncio.Event
-) -> tuple[Outcome, bool]:
+async def attempt(shift: Shift, held: Claim, carrier: Carrier) -> tuple[Outcome, bool]:
     """Try to hand the message over; the end, and whether it counts towards no limit.
 
     An outage in between is an end like others, though none of the other server's.
     """
     try:
-        outcome = await send(office, held, carrier, stop)
+        outcome = await send(shift, held, carrier)
     except UndeliveredError as error:
         outcome = error.outcome
     except OUTAGE as error:
@@ -139,7 +165,7 @@ async def attempt(
         failed = {"delivery": held.delivery_id, "error": type(error).__name__}
         log.error("attempt failed", **failed)  # noqa: TRY400 - its text may quote contact data
         return Outcome(Result.UNREACHABLE), False
-    return outcome, excused(office, held, outcome.result)
+    return outcome, excused(shift.office, held, outcome.result)
 
 
 def excused(office: Office, held: Claim, result: Result) -> bool:
@@ -147,16 +173,15 @@ def excused(office: Office, held: Claim, result: Result) -> bool:
 
     A webhook is its recipient's own server, so its attempts count.
     """
-    now = asyncio.get_running_loop().time()
-    open_ = office.breaker.note(held.peer, result, now)
+    open_ = office.breaker.note(held.peer, result, office.clock())
     return open_ and result is Result.UNREACHABLE and held.webhook_id is None
 
 
-async def send(office: Office, held: Claim, carrier: Carrier, stop: asyncio.Event) -> Outcome:
+async def send(shift: Shift, held: Claim, carrier: Carrier) -> Outcome:
     """Reach the other server, then compose and mark in one commit, then hand over."""
-    await unless(stop, carrier.introduce(), 0, Result.RELEASED)
-    message = await compose(office, held, carrier)
-    return await unless(stop, carrier.hand_over(message), STOP_SECONDS, Result.UNANSWERED)
+    await shift.unless_stopped(carrier.introduce(), 0, Result.RELEASED)
+    message = await compose(shift.office, held, carrier)
+    return await shift.unless_stopped(carrier.hand_over(message), STOP_SECONDS, Result.UNANSWERED)
 
 
 async def compose(office: Office, held: Claim, carrier: Carrier) -> bytes:
@@ -168,34 +193,18 @@ async def compose(office: Office, held: Claim, carrier: Carrier) -> bytes:
     return message
 
 
-async def finish(office: Office, end: End) -> None:
-    """Write the end, in spite of an outage for as long as a lease lasts."""
+async def write_ends(office: Office, ends: Sequence[End]) -> None:
+    """Write ends in one commit, in spite of an outage for as long as a lease lasts."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + LEASE.total_seconds()
     while loop.time() < deadline:
         try:
             async with office.pool.acquire() as db, db.transaction():
-                if await attempts.finish(db, end.held, end.outcome, end.verdict):
-                    await office.journal(db, attempts.finished(end))
+                written = await attempts.finish_batch(db, ends)
+                await office.journal(db, written)
         except OUTAGE as error:
-            reason = type(error).__name__
-            log.warning("end not written", delivery=end.held.delivery_id, reason=reason)
+            log.warning("ends not written", count=len(ends), reason=type(error).__name__)
             await asyncio.sleep(WAIT_SECONDS)
         else:
+            office.meter.count(written)
             return
-
-
-async def unless(
-    stop: asyncio.Event, work: Coroutine[None, None, _T], grace: float, otherwise: Result
-) -> _T:
-    """Do the work; once `stop` is set it has `grace` seconds left, and ends `otherwise`."""
-    task = asyncio.ensure_future(work)
-    stopped = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        return await asyncio.wait_for(task, None if task.done() else grace)
-    except TimeoutError:
-        raise UndeliveredError(Outcome(otherwise)) from None
-    finally:
-        task.cancel()
-        stopped.cancel()

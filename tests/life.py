@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from notify.carrier import UndeliveredError
+from notify.letters import MatchLetter
 from schemas.database import Db
 from tests import changing, steps
 from tests.docket import Docket
@@ -238,6 +239,7 @@ class Life:
             assert None in (recipient, *(email for _, _, email in told))
             return
         if letter is not None:
+            assert isinstance(letter, MatchLetter)
             items = [(item.reference, item.kind, item.email) for item in letter.items]
             addressee = letter.recipient
         assert Counter(items) == Counter(told)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from uuid import UUID, uuid4
 
+from notify.letters import MatchLetter
 from schemas.database import Db
 from tests.interleave import Work
 from tests.world import SECRETS, Somebody, make_region, make_reporter, registration
@@ -114,5 +115,6 @@ class Team:
             async with self.db.transaction():
                 letter = await self.composer.compose(self.db, row["id"])
             if letter:
+                assert isinstance(letter, MatchLetter)
                 written += [(letter.recipient, item.email) for item in letter.items]
         return written

@@ -28,14 +28,20 @@ class Somebody:
     email: str
 
 
-async def make_region(db: Db, *, hub_limit: int = 12, address_rule: bool = False) -> None:
+async def make_region(
+    db: Db, *, hub_limit: int = 12, address_rule: bool = False, digest_seconds: int = 0
+) -> None:
+    """A region; unless said otherwise each notice is a mail of its own, without waiting."""
     await db.execute(
         """
         INSERT INTO registry.region
-        VALUES (true, 'nhn', 'Region', true, $2, $1, 3, 5, 10)
+               (code, name, parent_rule, address_rule, hub_limit, digest_seconds,
+                remind_after_days, overdue_after_days, escalate_after_days)
+        VALUES ('nhn', 'Region', true, $2, $1, $3, 3, 5, 10)
         """,
         hub_limit,
         address_rule,
+        digest_seconds,
     )
     await db.execute(
         "INSERT INTO registry.category VALUES ('school', 'School', '2015-01-01', NULL)"

@@ -114,6 +114,7 @@ def add_operations(commands: Commands) -> None:
     for name, make, text in (
         ("index", keyfile.generate_index, "the keys of the index; give away token-public.pem only"),
         ("keyholder", keyfile.generate_keyholder, "of the key holder; only permit-public.pem"),
+        ("complete", keyfile.complete_index, "what an older version's keys of the index lack"),
     ):
         command = made.add_parser(name, help=text)
         command.add_argument("folder", type=Path, metavar="DIR")

@@ -50,7 +50,9 @@ class Event(StrEnum):
     DELIVERY_STARTED = "delivery.started"
     DELIVERY_FINISHED = "delivery.finished"
     DELIVERY_REPORTED = "delivery.reported"
-    ADDRESS_FAILED = "address.failed"
+    MAILBOX_FAILED = "mailbox.failed"
+    MAILBOX_CLEARED = "mailbox.cleared"
+    MAILBOXES_AUDITED = "mailboxes.audited"
     DELIVERIES_LISTED = "deliveries.listed"
     DELIVERY_SHOWN = "delivery.shown"
     DELIVERY_RETRIED = "delivery.retried"
@@ -93,7 +95,9 @@ FIELDS: Mapping[Event, frozenset[str]] = {
     Event.DELIVERY_STARTED: frozenset({"notice", "channel", "attempt"}),
     Event.DELIVERY_FINISHED: frozenset({"notice", "channel", "attempt", "code"}),
     Event.DELIVERY_REPORTED: frozenset({"notice", "attempt", "status"}),
-    Event.ADDRESS_FAILED: frozenset(),
+    Event.MAILBOX_FAILED: frozenset(),
+    Event.MAILBOX_CLEARED: frozenset(),
+    Event.MAILBOXES_AUDITED: frozenset({"mailboxes"}),
     Event.DELIVERIES_LISTED: frozenset({"state", "channel", "organisation", "deliveries"}),
     Event.DELIVERY_SHOWN: frozenset(),
     Event.DELIVERY_RETRIED: frozenset({"channel"}),

@@ -3,10 +3,9 @@
 Of a report only its action and status code are read; nothing of it is kept or logged.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -17,18 +16,21 @@ from notify.reports import Reported
 from notify.retry import MAX_ATTEMPTS, Result, State
 from notify.smtpd import Envelope, Refusal, RefusedError, smtp_server
 from schemas.database import Db
-from vin import audit
+from vin import audit, mailboxes
 from vin.audit import Entry, Event
 from vin.clock import Clock
-from vin.contacts import officer_binding, open_contact, reporter_binding
-from vin.crypto.seal import DataKeys, Sealed
+from vin.contacts import open_contact
+from vin.crypto.seal import DataKeys
 from vin.errors import StartError
-from vin.registry import Box
+from vin.mailboxes import Mailbox
 from vin.settings import Address
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record
 
+# How long a report is kept waiting for its attempt's end, before it is sent away for now.
+PATIENCE_SECONDS = 5.0
+PAUSE_SECONDS = 0.1
 # What a report changes, by the state that it finds. A mail that arrived needs no other try.
 ARRIVED: Mapping[State, State] = dict.fromkeys(
     (State.UNKNOWN, State.PENDING, State.QUEUED, State.RETRY, State.DEAD), State.SENT
@@ -43,16 +45,6 @@ EARLIER: Mapping[Action, set[str | None]] = {
     Action.DELIVERED: {None, "delayed"},
     Action.FAILED: {None, "delayed", "delivered"},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Mailbox:
-    """Somebody whom a notice may have gone to."""
-
-    kind: str
-    id: UUID
-    is_dead: bool
-    box: Box = field(repr=False)
 
 
 class BounceDesk:
@@ -79,23 +71,30 @@ class BounceDesk:
         returned = self._returns.read(envelope.recipients[0])
         if report is None or returned is None:
             return
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE_SECONDS
         try:
-            async with self._pool.acquire() as db, db.transaction():
-                await self._take(db, returned, report)
+            while not await self._take(returned, report):
+                if loop.time() > deadline:
+                    raise RefusedError(Refusal.NOT_KEPT)
+                await asyncio.sleep(PAUSE_SECONDS)
         except OUTAGE:
             raise RefusedError(Refusal.NOT_KEPT) from None
 
-    async def _take(self, db: Db, returned: Returned, report: Report) -> None:
-        found = await reports.lock(db, returned.delivery, returned.attempt)
-        if found is None or found.heard not in EARLIER[report.action]:
-            return
-        if found.state is State.SENDING:
-            raise RefusedError(Refusal.NOT_KEPT)
-        await reports.note(db, returned.delivery, returned.attempt, report.action)
-        moved = await self._follow(db, returned, report, found)
-        if moved or report.action is not Action.DELIVERED:
-            entry = report_entry(returned, report, found)
-            await audit.append(db, await self._clock.now(db), [entry])
+    async def _take(self, returned: Returned, report: Report) -> bool:
+        """Follow a report; False while its attempt still runs, which a report can overtake."""
+        async with self._pool.acquire() as db, db.transaction():
+            found = await reports.lock(db, returned.delivery, returned.attempt)
+            if found is None or found.heard not in EARLIER[report.action]:
+                return True
+            if found.state is State.SENDING:
+                return False
+            await reports.note(db, returned.delivery, returned.attempt, report.action)
+            moved = await self._follow(db, returned, report, found)
+            if moved or report.action is not Action.DELIVERED:
+                entry = report_entry(returned, report, found)
+                await audit.append(db, await self._clock.now(db), [entry])
+        return True
 
     async def _follow(
         self, db: Db, returned: Returned, report: Report, found: Reported
@@ -105,7 +104,7 @@ class BounceDesk:
             return await reports.settle(db, returned.delivery, ARRIVED)
         fresh = 0
         if report.is_dead_address:
-            boxes = await select_line(db, found.notice_id)
+            boxes = await mailboxes.select_line(db, found.notice_id)
             dead = [each for each in boxes if self._returns.was_for(returned, self._email(each))]
             fresh = await self._mark(db, dead)
         if report.action is Action.DELAYED or not found.is_last:
@@ -122,7 +121,7 @@ class BounceDesk:
 
         It goes to the next in line, after a while if the address was known to be dead.
         """
-        boxes = await select_line(db, notice)
+        boxes = await mailboxes.select_line(db, notice)
         dead = [each for each in boxes if self._email(each).lower() == address.lower()]
         if not dead:
             return Result.REFUSED
@@ -134,8 +133,8 @@ class BounceDesk:
     async def _mark(self, db: Db, dead: Sequence[Mailbox]) -> int:
         """Let W3 pass them over; how many it did not yet."""
         now = await self._clock.now(db)
-        fresh = [each for each in dead if not each.is_dead and await mark_dead(db, each, now)]
-        await audit.append(db, now, [dead_entry(each) for each in fresh])
+        fresh = [each for each in dead if await mailboxes.mark_dead(db, each, now)]
+        await audit.append(db, now, [mailboxes.dead_entry(each) for each in fresh])
         return len(fresh)
 
 
@@ -152,83 +151,6 @@ async def taking_bounces(desk: BounceDesk, at: Address) -> AsyncIterator[None]:
         yield
 
 
-async def select_line(db: Db, notice: UUID) -> list[Mailbox]:
-    """Everybody whom W3 could have a notice go to."""
-    rows = await db.fetch(
-        """
-        -- bounces.select_line
-        WITH RECURSIVE whose (id) AS (
-             SELECT reporter_id FROM notify.notice WHERE id = $1
-        ), chain (id, successor_id, organisation_id) AS (
-             SELECT reporter.id, successor_id, organisation_id
-               FROM registry.reporter
-               JOIN whose USING (id)
-              UNION
-             SELECT r.id, r.successor_id, r.organisation_id
-               FROM chain
-               JOIN registry.reporter AS r ON r.id = chain.successor_id
-        ), place (municipality) AS (
-             SELECT municipality
-               FROM registry.organisation
-              WHERE id IN (SELECT organisation_id FROM chain)
-              UNION
-             SELECT municipality
-               FROM registry.officer
-               JOIN whose USING (id))
-        SELECT 'reporter' AS kind, id, organisation_id, contact_epoch, contact,
-               mail_failed_at IS NOT NULL AS is_dead
-          FROM registry.reporter
-         WHERE id IN (SELECT id FROM chain)
-         UNION ALL
-        SELECT 'officer', id, organisation_id, contact_epoch, contact,
-               mail_failed_at IS NOT NULL
-          FROM registry.officer
-         WHERE role = 'coordinator' AND organisation_id IN (SELECT organisation_id FROM chain)
-            OR role = 'follow_up_officer' AND municipality IN (SELECT municipality FROM place)
-         ORDER BY kind, id
-        """,
-        notice,
-    )
-    bindings = {"reporter": reporter_binding, "officer": officer_binding}
-    return [
-        Mailbox(
-            kind=row["kind"],
-            id=row["id"],
-            is_dead=row["is_dead"],
-            box=(
-                Sealed(row["contact_epoch"], row["contact"]),
-                bindings[row["kind"]](row["id"], row["organisation_id"]),
-            ),
-        )
-        for row in rows
-    ]
-
-
-async def mark_dead(db: Db, mailbox: Mailbox, at: datetime) -> bool:
-    """Write that mail to somebody comes back; False when he has another address meanwhile."""
-    statements = {
-        "reporter": """
-            -- bounces.mark_reporter
-            UPDATE registry.reporter
-               SET mail_failed_at = $3
-             WHERE id = $1
-               AND contact = $2
-            RETURNING true
-            """,
-        "officer": """
-            -- bounces.mark_officer
-            UPDATE registry.officer
-               SET mail_failed_at = $3
-             WHERE id = $1
-               AND contact = $2
-            RETURNING true
-            """,
-    }
-    sealed, _ = mailbox.box
-    marked = await db.fetchval(statements[mailbox.kind], mailbox.id, sealed.box, at)
-    return marked is not None
-
-
 def report_entry(returned: Returned, report: Report, found: Reported) -> Entry:
     """The log of what was heard of an attempt."""
     return Entry(
@@ -243,15 +165,4 @@ def report_entry(returned: Returned, report: Report, found: Reported) -> Entry:
             "attempt": returned.attempt,
             **({"status": report.status} if report.status else {}),
         },
-    )
-
-
-def dead_entry(mailbox: Mailbox) -> Entry:
-    """The log of a mailbox that W3 passes over from now on."""
-    return Entry(
-        event=Event.ADDRESS_FAILED,
-        actor_kind="system",
-        actor="bounces",
-        object_kind=mailbox.kind,
-        object_id=mailbox.id,
     )

@@ -135,8 +135,9 @@ def item(match: OwnMatch, answer_url: str | None = None) -> MatchItem:
 def journal_with(clock: Clock) -> Journal:
     """What writes the attempts of deliveries to the log, in their own transactions (G3)."""
 
-    async def journal(db: Db, told: DeliveryStarted | DeliveryFinished) -> None:
-        await audit.append(db, await clock.now(db), [delivery_entry(told)])
+    async def journal(db: Db, told: Sequence[DeliveryStarted | DeliveryFinished]) -> None:
+        if told:
+            await audit.append(db, await clock.now(db), [delivery_entry(each) for each in told])
 
     return journal
 

@@ -8,10 +8,11 @@ from uuid import UUID
 from matching.errors import MatchNumberError
 from matching.number import parse
 from schemas.database import Db
-from vin import deliveries, hubs, officers, retention, story, worklist
+from vin import deliveries, hubs, mailboxes, officers, retention, story, worklist
 from vin.case_lead import CaseLead
 from vin.errors import NotFoundError, StartError
 from vin.hubs import Release
+from vin.mailboxes import Clearing
 from vin.terminal import Settings, local, running, say
 
 SHOWN = 50
@@ -30,6 +31,7 @@ def add_commands(
 
     deliveries.add_commands(commands, settings)
     add_follow_up(commands, settings)
+    add_mailboxes(commands, settings)
 
     decisions = commands.add_parser("hubs", help="decide on a hub").add_subparsers(required=True)
     release = decisions.add_parser("release", help="let what its members share link them again")
@@ -52,6 +54,37 @@ def add_follow_up(
     waiting = following.add_subparsers(required=True).add_parser("list", help="which those are")
     waiting.add_argument("--municipality", metavar="GM…", help="of one municipality; else of all")
     waiting.set_defaults(run=running(list_follow_up, settings))
+
+
+def add_mailboxes(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", settings: Settings
+) -> None:
+    verbs = commands.add_parser("mailboxes", help="whom mail does not reach").add_subparsers(
+        required=True
+    )
+    listing = verbs.add_parser("list", help="who is passed over, since mail to him comes back")
+    listing.set_defaults(run=running(list_mailboxes, settings))
+    clearing = verbs.add_parser("clear", help="let mail go to somebody again")
+    clearing.add_argument("mailbox", type=UUID, metavar="ID")
+    clearing.add_argument("--purpose", required=True)
+    clearing.set_defaults(run=running(clear_mailbox, settings))
+
+
+async def list_mailboxes(db: Db, _options: argparse.Namespace, now: datetime) -> None:
+    found = await mailboxes.list_dead(db, getpass.getuser(), now)
+    for each in found:
+        say(f"{each.id}  {each.place}  {each.name}  since {local(each.since)}")
+    if not found:
+        say("Mail reaches everybody.")
+
+
+async def clear_mailbox(db: Db, options: argparse.Namespace, now: datetime) -> None:
+    order = Clearing(mailbox=options.mailbox, operator=getpass.getuser(), purpose=options.purpose)
+    try:
+        await mailboxes.clear(db, order, now)
+    except NotFoundError as error:
+        message = "Mail to this one does not come back."
+        raise StartError(message) from error
 
 
 async def audit_matches(db: Db, options: argparse.Namespace, now: datetime) -> None:

@@ -39,6 +39,21 @@ async def lock_match(db: Db, match: UUID) -> None:
     )
 
 
+async def share_matches(db: Db, matches: Collection[UUID]) -> None:
+    """Let no side of these matches speak until the caller's transaction ends; he holds the legs."""
+    await db.execute(
+        """
+        -- outcome_store.share_matches
+        SELECT id
+          FROM matching.match
+         WHERE id = ANY($1::uuid[])
+         ORDER BY id
+           FOR SHARE
+        """,
+        list(matches),
+    )
+
+
 async def upsert_outcome(db: Db, side: SideKey, said: Said, via: Via) -> None:
     """Write what a side says, in place of what it said before."""
     await db.execute(

@@ -102,10 +102,15 @@ async def compose(
 
 
 async def hold(db: Db, calls: Sequence[Call]) -> None:
-    """Keep reporters from leaving and legs from ending; in this order, as everywhere else."""
+    """Keep reporters from leaving, legs from ending and sides from speaking; locked in this order.
+
+    So do all others lock these.
+    """
     for reporter in sorted({call.side.reporter for call in calls}):
         await registry.hold_reporter(db, reporter)
-    await match_store.share_legs(db, {call.side.match for call in calls})
+    matches = {call.side.match for call in calls}
+    await match_store.share_legs(db, matches)
+    await outcome_store.share_matches(db, matches)
 
 
 async def items(

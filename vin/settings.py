@@ -80,6 +80,8 @@ class WorkerSettings(Settings):
     smtp_tls: SmtpTls = SmtpTls.OPPORTUNISTIC
     mail_from: str
     api_url: str | None = None
+    bounce_domain: str | None = None
+    bounce_listen: Address | None = None
     metrics: Address | None = None
     webhook_targets: Targets = PUBLIC_ONLY
     oin: str | None = None

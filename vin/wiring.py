@@ -26,10 +26,11 @@ from notify import mail, queue
 from notify.bounce import ReturnPath
 from notify.ledger import Channel
 from notify.mail import MailDesk
+from notify.office import Office
 from notify.queue import Bell, Queue, run_bell
 from notify.relay import run_relay
 from notify.webhook import WebhookDesk, open_sender
-from notify.worker import Office, run_worker
+from notify.worker import run_worker
 from schemas.database import Db
 from vin import data_keys, embedded, onboard
 from vin.api import access
@@ -93,11 +94,15 @@ async def open_pool(url: str, package: str) -> AsyncIterator["Pool[Record]"]:
     """Connections to a database that has exactly this version's schema."""
     await embedded.check_postgres(url)
     async with asyncpg.create_pool(
-        url, min_size=2, max_size=10, command_timeout=COMMAND_SECONDS
+        url, min_size=2, max_size=10, command_timeout=COMMAND_SECONDS, reset=nothing_to_reset
     ) as pool:
         async with pool.acquire() as db:
             await check_schema(db, migrations(package))
         yield pool
+
+
+async def nothing_to_reset(_: Db) -> None:
+    """Save a question each time: we change no session, and asyncpg ends what is left open."""
 
 
 @asynccontextmanager
@@ -133,7 +138,7 @@ async def run_worker_process(settings: WorkerSettings) -> None:
             group.create_task(run_bell(bell, stop))
             group.create_task(run_matcher(pool, clock, bell, stop))
             group.create_task(run_sweeper(pool, clock, stop, steps_with(keys)))
-            group.create_task(run_relay(pool, office.queue, bell, journal, office.breaker, stop))
+            group.create_task(run_relay(office, bell, stop))
             group.create_task(run_worker(office, stop))
 
 
@@ -163,7 +168,7 @@ async def mail_desk(
             message = "VIN_BOUNCE_LISTEN needs VIN_BOUNCE_DOMAIN, which mail comes back to."
             raise StartError(message)
         await stack.enter_async_context(taking_bounces(bounces, settings.bounce_listen))
-    return MailDesk(
+    desk = MailDesk(
         pool,
         notice_composer(settings, keys),
         route,
@@ -171,6 +176,8 @@ async def mail_desk(
         bury=bounces.bury,
         seal=seal_of(settings.keys),
     )
+    stack.callback(desk.close)
+    return desk
 
 
 def seal_of(keys: Path) -> mail.Seal | None:

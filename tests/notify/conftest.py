@@ -1,8 +1,9 @@
 """A mail server, letters to send, and workers to send them."""
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,16 +15,17 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from notify import ledger, queue, relay, worker
+from notify import ledger, mail, queue, relay, worker
 from notify.attempts import DeliveryFinished, DeliveryStarted
 from notify.breaker import Breaker
 from notify.ledger import Channel, NewNotice
 from notify.letters import Letter, MatchItem, MatchLetter
 from notify.mail import MailDesk, Route
+from notify.office import Office
 from notify.queue import Bell, Queue
 from notify.relay import run_relay
 from notify.retry import State
-from notify.worker import Office, run_worker
+from notify.worker import run_worker
 from schemas.database import Db
 from tests.conftest import MakeDatabase
 from tests.notify.smtp_peer import Peer, peer_listening
@@ -77,8 +79,8 @@ class Log:
 
     events: list[DeliveryStarted | DeliveryFinished] = field(default_factory=list)
 
-    async def __call__(self, _db: Db, event: DeliveryStarted | DeliveryFinished) -> None:
-        self.events.append(event)
+    async def __call__(self, _db: Db, events: Sequence[DeliveryStarted | DeliveryFinished]) -> None:
+        self.events += events
 
     def results(self) -> list[str]:
         return [event.result for event in self.events if isinstance(event, DeliveryFinished)]
@@ -100,6 +102,35 @@ async def db_url(notify_database: str) -> str:
     finally:
         await db.close()
     return notify_database
+
+
+async def add_webhook(db: Db) -> UUID:
+    """A webhook of an organisation of its own."""
+    await db.execute(
+        """
+        INSERT INTO registry.category (code, name, valid_from)
+        VALUES ('school', 'School', '2015-01-01')
+            ON CONFLICT DO NOTHING
+        """
+    )
+    webhook = await db.fetchval(
+        """
+        WITH organisation AS (
+             INSERT INTO registry.organisation (id, code, name, category, language, mail_mode)
+             VALUES ($1::uuid, $1::uuid::text, 'School', 'school', 'nl', 'full')
+             RETURNING id
+        )
+        INSERT INTO registry.webhook
+               (id, organisation_id, name, form, address_epoch, address, secrets_epoch, secrets,
+                created_at)
+        SELECT gen_random_uuid(), id, 'system', 'standard', 1, '', 1, '', clock_timestamp()
+          FROM organisation
+        RETURNING id
+        """,
+        uuid4(),
+    )
+    assert isinstance(webhook, UUID)
+    return webhook
 
 
 @pytest.fixture
@@ -129,6 +160,7 @@ class Service:
     log: Log
     peer: Peer
     breaker: Breaker = field(default_factory=Breaker)
+    passed: float = 0
 
     def office(self, name: str = "worker 1", **changes: object) -> Office:
         route = Route(host="127.0.0.1", port=self.peer.port, sender=SENDER, tls_required=False)
@@ -139,6 +171,7 @@ class Service:
             "carriers": {Channel.MAIL: desk.carrier},
             "journal": self.log,
             "breaker": self.breaker,
+            "clock": lambda: time.monotonic() + self.passed,
             "name": name,
         }
         return Office(**(settings | changes))  # type: ignore[arg-type]
@@ -158,14 +191,13 @@ class Service:
         """Let a relay run."""
         stop, bell = asyncio.Event(), Bell(self.redis)
         async with asyncio.TaskGroup() as group:
-            stream = Queue(self.redis)
-            group.create_task(run_relay(self.pool, stream, bell, self.log, self.breaker, stop))
+            group.create_task(run_relay(self.office(), bell, stop))
             yield
             stop.set()
 
-    async def append(self, count: int = 1) -> list[UUID]:
+    async def append(self, count: int = 1, party: UUID | None = None) -> list[UUID]:
         """Write notices with a letter each."""
-        notices = [NewNotice(uuid4(), uuid4(), [(uuid4(), uuid4())]) for _ in range(count)]
+        notices = [NewNotice(uuid4(), uuid4(), [(uuid4(), uuid4())], party) for _ in range(count)]
         for number, notice in enumerate(notices):
             self.letters.by_notice[notice.id] = letter_for(number)
         db = await asyncpg.connect(self.url)  # none that a test may have cut
@@ -225,6 +257,19 @@ class Service:
             """
         )
 
+    async def pass_time(self, seconds: float) -> None:
+        """Let time go by at once, for the breaker and for what waits in the ledger."""
+        self.passed += seconds
+        async with self.pool.acquire() as db:
+            await db.execute(
+                """
+                UPDATE notify.delivery
+                   SET next_at = next_at - make_interval(secs => $1)
+                 WHERE state <> 'sending'
+                """,
+                seconds,
+            )
+
     async def value(self, query: str) -> object:
         async with self.pool.acquire() as db:
             return await db.fetchval(query)
@@ -239,7 +284,7 @@ def service(
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll often, so that tests end soon."""
+    """Poll often, so that tests end soon, and talk to the mail server anew for each mail."""
     for module, name in [
         (queue, "LISTEN_SECONDS"),
         (relay, "POLL_SECONDS"),
@@ -248,3 +293,4 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         (worker, "WAIT_SECONDS"),
     ]:
         monkeypatch.setattr(module, name, 0.02)
+    monkeypatch.setattr(mail, "IDLE_SECONDS", 0)

@@ -91,7 +91,7 @@ def every_letter(language: Language) -> Mapping[str, Letter]:
 
 
 def _reminders(language: Language) -> Mapping[str, Letter]:
-    own = {
+    own: dict[str, Letter] = {
         step: ReminderLetter(
             recipient=READER,
             language=language,

@@ -10,7 +10,7 @@ from notify.attempts import LEASE, Claim, DeliveryFinished
 from notify.ledger import Channel, NewNotice
 from notify.retry import MAX_ATTEMPTS, Outcome, Result, State, Verdict
 from schemas.database import Db
-from tests.notify.conftest import AT
+from tests.notify.conftest import AT, add_webhook
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record
@@ -197,3 +197,71 @@ async def test_no_mail_leaves_once_its_channel_is_paused(db: Db) -> None:
 
     assert not await attempts.mark_data(db, held)
     assert await state_of(db, held) == ("sending", False)
+
+
+async def hold(db: Db, channel: Channel = Channel.MAIL) -> None:
+    await ledger.update_policies(db, {channel: "hold"})
+
+
+async def test_under_hold_an_attempt_that_was_lost_in_data_waits_for_an_operator(db: Db) -> None:
+    await hold(db)
+    held, before = await claimed(db), await claimed(db)
+    assert held.hold
+    await attempts.mark_data(db, held)
+    await end_leases(db)
+
+    assert len(await attempts.sweep(db)) == 2
+
+    assert await state_of(db, held) == ("unknown", False)
+    assert await state_of(db, before) == ("retry", False)
+    assert await ledger.mark_queued(db, 10) == [before.delivery_id]
+    assert await db.fetchval("SELECT bool_and(finished_at IS NULL) FROM notify.delivery")
+
+
+async def test_the_policy_of_one_channel_is_not_the_others(db: Db) -> None:
+    await hold(db, Channel.WEBHOOK)
+    held = await claimed(db)
+
+    assert not held.hold
+
+
+@pytest.mark.parametrize("state", ["retry", "unknown", "dead"])
+async def test_a_worker_that_knows_better_settles_what_was_given_up(db: Db, state: str) -> None:
+    held = await claimed(db)
+    await attempts.mark_data(db, held)
+    await db.execute(
+        "UPDATE notify.delivery SET state = $1, phase = NULL, lease_until = NULL", state
+    )
+
+    assert not await attempts.finish(db, held, Outcome(Result.UNANSWERED), LATER)
+    assert await attempts.finish(db, held, SENT, Verdict(State.SENT))
+    assert await state_of(db, held) == ("sent", False)
+
+
+async def test_only_attempts_that_were_not_spared_count(db: Db) -> None:
+    held = await claimed(db)
+    spared = Verdict(State.RETRY, spared=True)
+
+    for number in range(1, 2 * MAX_ATTEMPTS):
+        assert (held.attempt, held.spared) == (number, number - 1)
+        assert await attempts.finish(db, held, Outcome(Result.RELEASED), spared)
+        (held,) = await attempts.claim(db, await ledger.mark_queued(db, 1), "worker 1")
+    await end_leases(db)
+    await attempts.sweep(db)
+
+    assert await state_of(db, held) == ("retry", False)
+
+
+async def test_what_goes_to_a_resting_peer_is_left_to_its_visibility(db: Db) -> None:
+    hook = await add_webhook(db)
+    notice = NewNotice(uuid4(), uuid4(), [(uuid4(), uuid4())], uuid4(), [hook])
+    await ledger.append(db, [notice], AT)
+    queued = await ledger.mark_queued(db, 2)
+
+    assert await attempts.claim(db, queued, "worker 1", [Channel.MAIL, hook]) == []
+    (called,) = await attempts.claim(db, queued, "worker 1", [Channel.MAIL])
+    (mailed,) = await attempts.claim(db, queued, "worker 1", [hook])
+
+    assert (called.peer, called.match_id) == (hook, notice.matches[0][0])
+    assert (mailed.peer, mailed.match_id) == (Channel.MAIL, None)
+    assert called.party_id == mailed.party_id == notice.party_id

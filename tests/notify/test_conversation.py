@@ -56,7 +56,7 @@ async def test_a_mail_arrives_byte_for_byte(peer: Peer) -> None:
         ("RCPT", "450 later", Outcome(Result.DEFERRED, 450)),
         ("RCPT", "421 closing", Outcome(Result.DEFERRED, 421)),
         ("RCPT", "550 never", Outcome(Result.REFUSED, 550)),
-        ("RCPT", "nonsense", Outcome(Result.UNREACHABLE, -1)),
+        ("RCPT", "nonsense", Outcome(Result.UNREACHABLE)),
         ("RCPT", DROP, Outcome(Result.UNREACHABLE)),
         ("DATA", "451 later", Outcome(Result.DEFERRED, 451)),
         ("DATA", "554 never", Outcome(Result.REFUSED, 554)),

@@ -266,32 +266,38 @@ async def dies_after_the_dot(house: House) -> dict[str, Any]:
     return {}
 
 
+class Gate(Moment):
+    """Holds all that come, and counts them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    async def __call__(self) -> None:
+        self.count += 1
+        await super().__call__()
+
+    async def full(self, count: int) -> None:
+        while self.count < count:
+            await asyncio.sleep(0.01)
+
+
 async def wakes_up_late(house: House) -> dict[str, Any]:
     """A worker stands still before DATA; when another has taken over, it goes on."""
     service = house.service
-    service.peer.hooks["RCPT"] = asleep = Moment()
-    busy, came = Moment(), []
-
-    async def come() -> None:
-        came.append("to send, or to leave")
-
-    async def send() -> None:
-        await come()
-        await busy()
-
+    service.peer.hooks["RCPT"] = asleep = Gate()
     async with service.running():
-        await asleep.reached.wait()
+        await asleep.full(2)
         del service.peer.hooks["RCPT"]
-        service.peer.hooks |= {"CONTENT": send, "RSET": come, "QUIT": come}
+        gate = Gate()
+        service.peer.hooks |= {"CONTENT": gate, "RSET": gate, "QUIT": gate}
         await service.hurry()
         async with service.running(service.office("worker 2")):
-            while len(came) < 2:
-                await asyncio.sleep(0.01)
+            await gate.full(2)
             asleep.passed.set()
-            while len(came) < 4:
-                await asyncio.sleep(0.01)
+            await gate.full(4)
             service.peer.hooks.clear()
-            busy.passed.set()
+            gate.passed.set()
             await service.settle(sent=2)
             await still(house)
     return {}

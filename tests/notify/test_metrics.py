@@ -8,16 +8,18 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from notify import ledger, metrics
+from notify.attempts import DeliveryFinished
 from notify.ledger import Channel
 from notify.metrics import Meter, render
 from notify.queue import STREAM, Queue, connect
+from notify.relay import tidy_batch
 from notify.retry import Result
 from tests.notify.conftest import Service
 
 
 async def look(service: Service) -> dict[str, float]:
     """All samples by name and labels."""
-    text = await render(service.pool, Queue(service.redis), Meter(), timedelta())
+    text = await render(service.pool, Queue(service.redis), Meter())
     return {
         " ".join([sample.name, *sample.labels.values()]): sample.value
         for family in text_string_to_metric_families(text.decode())
@@ -108,16 +110,49 @@ async def test_a_lost_group_reads_as_an_empty_one(service: Service) -> None:
     assert (await look(service))["vin_stream_pending"] == 0
 
 
+def end(result: Result, seconds: float) -> DeliveryFinished:
+    age = timedelta(seconds=seconds)
+    return DeliveryFinished(uuid4(), uuid4(), Channel.MAIL, 1, result, None, age)
+
+
 def test_ends_are_counted_by_how_and_sent_ones_by_how_long_they_took() -> None:
     meter = Meter()
-    meter.count(Channel.MAIL, Result.SENT, timedelta(seconds=0.25))
-    meter.count(Channel.MAIL, Result.LEASE_OVER)
+    meter.count([end(Result.SENT, 0.25), end(Result.LEASE_OVER, 9)])
     text = meter.text().decode()
 
     assert 'vin_attempts_total{channel="mail",outcome="sent"} 1.0' in text
     assert 'vin_attempts_total{channel="mail",outcome="lease_over"} 1.0' in text
     assert 'vin_delivery_seconds_bucket{channel="mail",le="0.2"} 0.0' in text
     assert 'vin_delivery_seconds_bucket{channel="mail",le="0.3"} 1.0' in text
+    assert 'vin_delivery_seconds_count{channel="mail"} 1.0' in text
+
+
+def test_a_demo_that_runs_ahead_counts_the_same_seconds() -> None:
+    meter = Meter(timedelta(days=366))
+    meter.count([end(Result.SENT, 0.25 - 366 * 86400)])
+
+    assert 'vin_delivery_seconds_sum{channel="mail"} 0.25' in meter.text().decode()
+
+
+async def test_a_worker_and_a_relay_count_what_they_ended(service: Service) -> None:
+    meter = Meter()
+    await service.append(3)
+    await service.execute(
+        """
+        UPDATE notify.delivery
+           SET state = 'sending', phase = 'before_data', attempt = 1, lease_until = next_at
+         WHERE id IN (SELECT id FROM notify.delivery LIMIT 1);
+        INSERT INTO notify.attempt (delivery_id, attempt, worker, started_at)
+        SELECT id, 1, 'gone', clock_timestamp() FROM notify.delivery WHERE state = 'sending'
+        """
+    )
+    await tidy_batch(service.office(meter=meter))
+    async with service.running(service.office(meter=meter)):
+        await service.settle(sent=3)
+
+    text = meter.text().decode()
+    assert 'vin_attempts_total{channel="mail",outcome="lease_over"} 1.0' in text
+    assert 'vin_attempts_total{channel="mail",outcome="sent"} 3.0' in text
 
 
 async def test_what_cannot_be_reached_is_said_and_the_rest_still_shown(
@@ -126,7 +161,7 @@ async def test_what_cannot_be_reached_is_said_and_the_rest_still_shown(
     async with asyncpg.create_pool(service.url, min_size=1, max_size=1) as closed:
         pass
     async with connect(f"unix://{tmp_path}/nothing") as nowhere:
-        text = (await render(closed, Queue(nowhere), Meter(), timedelta())).decode()
+        text = (await render(closed, Queue(nowhere), Meter())).decode()
 
     assert "vin_ledger_up 0.0" in text
     assert "vin_stream_up 0.0" in text
@@ -136,7 +171,7 @@ async def test_what_cannot_be_reached_is_said_and_the_rest_still_shown(
 
 
 async def test_a_monitor_reads_them_over_http(service: Service) -> None:
-    app = metrics.application(service.pool, Queue(service.redis), Meter(), timedelta())
+    app = metrics.application(service.pool, Queue(service.redis), Meter())
     async with TestClient(TestServer(app)) as client:
         answer = await client.get("/metrics")
         text = await answer.text()
@@ -148,7 +183,7 @@ async def test_a_monitor_reads_them_over_http(service: Service) -> None:
 
 async def test_no_label_tells_which(service: Service) -> None:
     await service.append(3)
-    text = await render(service.pool, Queue(service.redis), Meter(), timedelta())
+    text = await render(service.pool, Queue(service.redis), Meter())
 
     labels = {
         name

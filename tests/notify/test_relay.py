@@ -42,8 +42,8 @@ async def test_what_is_due_goes_to_the_stream_once(service: Service) -> None:
     await service.append(3)
     stream = Queue(service.redis)
 
-    assert await relay_batch(service.pool, stream, service.breaker) == 3
-    assert await relay_batch(service.pool, stream, service.breaker) == 0
+    assert await relay_batch(service.office(queue=stream)) == 3
+    assert await relay_batch(service.office(queue=stream)) == 0
 
     assert len(set(await read(stream))) == 3
     assert await service.counts() == {State.QUEUED: 3}
@@ -53,10 +53,10 @@ async def test_the_stream_stays_short_and_the_backlog_in_the_ledger(service: Ser
     await service.append(HIGH_WATER + 44)
     stream = Queue(service.redis)
 
-    assert await relay_batch(service.pool, stream, service.breaker) == HIGH_WATER
-    assert await relay_batch(service.pool, stream, service.breaker) == 0
+    assert await relay_batch(service.office(queue=stream)) == HIGH_WATER
+    assert await relay_batch(service.office(queue=stream)) == 0
     await service.hurry()
-    assert await relay_batch(service.pool, stream, service.breaker) == 0
+    assert await relay_batch(service.office(queue=stream)) == 0
 
     assert await service.redis.xlen(STREAM) == HIGH_WATER
     assert await service.counts() == {State.QUEUED: HIGH_WATER, State.PENDING: 44}
@@ -66,7 +66,7 @@ async def test_relays_side_by_side_publish_each_delivery_once(service: Service) 
     await service.append(60)
     stream = Queue(service.redis)
 
-    await asyncio.gather(*(relay_batch(service.pool, stream, service.breaker) for _ in range(4)))
+    await asyncio.gather(*(relay_batch(service.office(queue=stream)) for _ in range(4)))
 
     entries = await read(stream)
     assert len(entries) == len(set(entries)) == 60
@@ -77,7 +77,7 @@ async def test_while_redis_is_away_nothing_is_marked(service: Service) -> None:
 
     async with connect("unix:///nowhere/redis.sock") as nobody:
         with pytest.raises(RedisConnectionError):
-            await relay_batch(service.pool, Queue(nobody), service.breaker)
+            await relay_batch(service.office(queue=Queue(nobody)))
 
     assert await service.counts() == {State.PENDING: 1}
 
@@ -87,22 +87,22 @@ async def test_what_was_marked_but_not_published_comes_back(service: Service) ->
     stream = FailingQueue(service.redis, failures=1)
 
     with pytest.raises(RedisConnectionError):
-        await relay_batch(service.pool, stream, service.breaker)
+        await relay_batch(service.office(queue=stream))
     assert await service.counts() == {State.QUEUED: 1}
-    assert await relay_batch(service.pool, stream, service.breaker) == 0
+    assert await relay_batch(service.office(queue=stream)) == 0
 
     await service.hurry()
-    assert await relay_batch(service.pool, stream, service.breaker) == 1
+    assert await relay_batch(service.office(queue=stream)) == 1
 
 
 async def test_a_flushed_stream_is_filled_again_when_visibility_ends(service: Service) -> None:
     await service.append(2)
     stream = Queue(service.redis)
-    await relay_batch(service.pool, stream, service.breaker)
+    await relay_batch(service.office(queue=stream))
 
     await service.redis.flushall()
     await service.hurry()
-    await relay_batch(service.pool, stream, service.breaker)
+    await relay_batch(service.office(queue=stream))
 
     assert len(await read(stream)) == 2
 
@@ -118,7 +118,7 @@ async def test_a_lost_attempt_is_taken_back_and_logged(service: Service) -> None
         """
     )
 
-    await tidy_batch(service.pool, Queue(service.redis), service.log)
+    await tidy_batch(service.office())
 
     assert await service.counts() == {State.RETRY: 1}
     (event,) = service.log.events
@@ -131,7 +131,7 @@ async def run_for(service: Service, stream: Queue, until: asyncio.Event) -> None
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         bell = Bell(service.redis)
-        group.create_task(run_relay(service.pool, stream, bell, service.log, service.breaker, stop))
+        group.create_task(run_relay(service.office(queue=stream), bell, stop))
         await until.wait()
         stop.set()
 
@@ -162,14 +162,7 @@ async def test_a_bug_ends_the_relay(service: Service) -> None:
     await service.execute("ALTER TABLE notify.channel RENAME TO elsewhere")
     try:
         with pytest.raises(UndefinedTableError):
-            await run_relay(
-                service.pool,
-                Queue(service.redis),
-                Bell(service.redis),
-                service.log,
-                service.breaker,
-                asyncio.Event(),
-            )
+            await run_relay(service.office(), Bell(service.redis), asyncio.Event())
     finally:
         await service.execute("ALTER TABLE notify.elsewhere RENAME TO channel")
 
@@ -185,10 +178,10 @@ async def test_what_could_not_be_logged_is_not_taken_back(service: Service) -> N
         """
     )
 
-    async def full(_db: Db, _event: DeliveryStarted | DeliveryFinished) -> None:
+    async def full(_db: Db, _events: Sequence[DeliveryStarted | DeliveryFinished]) -> None:
         raise LookupError
 
     with pytest.raises(LookupError):
-        await tidy_batch(service.pool, Queue(service.redis), full)
+        await tidy_batch(service.office(journal=full))
 
     assert await service.counts() == {State.SENDING: 1}

@@ -39,8 +39,8 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-def mail(attempt: int, **changes: int | bool) -> Case:
-    return replace(Case(attempt=attempt, waits=MAIL), **changes)
+def mail(attempt: int, *, spared: int = 0, excused: bool = False) -> Case:
+    return Case(attempt=attempt, waits=MAIL, spared=spared, excused=excused)
 
 
 @given(case=cases(), result=st.sampled_from(Result), retry_after=asked, jitter=jitters)

@@ -10,9 +10,10 @@ from asyncpg import PostgresConnectionError
 
 from notify import attempts, ledger, worker
 from notify.ledger import Channel
+from notify.office import Office
 from notify.queue import HIGH_WATER
 from notify.retry import Result, State
-from notify.worker import Office, run_worker
+from notify.worker import run_worker
 from tests.notify.conftest import Service
 from tests.notify.smtp_peer import DROP, HANG, Moment
 

@@ -7,6 +7,7 @@ than 0.3 s in the middle and 1.5 s at the 99th percentile.
 """
 
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -75,6 +76,7 @@ async def place(folder: Path) -> AsyncIterator[Place]:
             "VIN_KEYS": str(folder / "keys"),
             "VIN_SMTP": f"127.0.0.1:{sink.port}",
             "VIN_MAIL_FROM": SENDER,
+            "VIN_BOUNCE_DOMAIN": "bounce.index.test",
         }
         pool = await stack.enter_async_context(asyncpg.create_pool(url, min_size=0, max_size=4))
         redis = await stack.enter_async_context(connect(redis_url))
@@ -138,9 +140,10 @@ async def backlog(place: Place, reporters: list[Somebody]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Mails a second, and the worker's memory after a fifth and at the end, in MiB."""
+    """Mails a second, the worker's CPU milliseconds each, and its memory in MiB over time."""
 
     per_second: float
+    cpu: float
     early: float
     late: float
 
@@ -151,21 +154,28 @@ async def drain(place: Place, wanted: int) -> Rate:
     await asyncio.sleep(3)
     async with place.pool.acquire() as db:
         await db.execute("UPDATE notify.channel SET paused_at = NULL")
-    early = 0.0
+    worker, early = place.nursery.living[WORKER], 0.0
+    began = cpu(worker)
     while place.sink.count < wanted:
         await asyncio.sleep(0.02)
         if not early and place.sink.count > wanted / 5:
-            early = memory(place.nursery.living[WORKER])
+            early = memory(worker)
     times = sorted(at for each in place.sink.accepted.values() for at in each)
     while await unfinished(place.pool):
         await asyncio.sleep(0.02)
-    finished = time.monotonic()
-    return Rate(wanted / (finished - times[0]), early, memory(place.nursery.living[WORKER]))
+    seconds = time.monotonic() - times[0]
+    return Rate(wanted / seconds, (cpu(worker) - began) / wanted, early, memory(worker))
 
 
 async def unfinished(pool: "Pool[Record]") -> int:
     count: int = await pool.fetchval("SELECT count(*) FROM notify.delivery WHERE state <> 'sent'")
     return count
+
+
+def cpu(process: int) -> float:
+    """The milliseconds that a process has computed."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def memory(process: int) -> float:
@@ -208,7 +218,7 @@ async def measure(folder: Path) -> bool:
         await backlog(found, reporters)
         rate = await drain(found, BACKLOG)
         print(
-            f"one worker: {rate.per_second:.0f} mails a second,"
+            f"one worker: {rate.per_second:.0f} mails a second, {rate.cpu:.2f} ms CPU each,"
             f" memory {rate.early:.0f} MiB, then {rate.late:.0f} MiB",
             flush=True,
         )

@@ -18,8 +18,8 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 
 from notify import attempts, ledger, mail, queue, worker
-from notify.breaker import Breaker
 from notify.errors import OUTAGE
+from notify.office import Office
 from notify.queue import Bell, Queue
 from notify.relay import run_relay
 from tests.soak import sabotage
@@ -63,7 +63,8 @@ async def run_relay_process(settings: WorkerSettings) -> None:
         pool = await stack.enter_async_context(wiring.open_pool(settings.database_url, "vin"))
         redis = await stack.enter_async_context(queue.connect(settings.redis_url))
         journal = journal_with(Clock())
-        await run_relay(pool, Queue(redis), Bell(redis), journal, Breaker(), stop)
+        office = Office(pool=pool, queue=Queue(redis), carriers={}, journal=journal, name="relay")
+        await run_relay(office, Bell(redis), stop)
 
 
 def born(role: str, skew: float, log: str, environment: Mapping[str, str]) -> None:

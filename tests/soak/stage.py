@@ -213,6 +213,7 @@ async def stage(
             "VIN_KEYS": str(folder / "keys"),
             "VIN_SMTP": f"127.0.0.1:{host.port}",
             "VIN_MAIL_FROM": SENDER,
+            "VIN_BOUNCE_DOMAIN": "bounce.index.test",
         }
         async with pool.acquire() as db:
             reporters = await people(db, folder / "keys")

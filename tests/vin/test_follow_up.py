@@ -25,8 +25,8 @@ from tests.following import (
 )
 from tests.officers import make_municipality, make_officer, shield
 from tests.world import Somebody, make_region, make_reporters
+from vin import follow_up
 from vin.contact_clock import Outcome
-from vin.follow_up import follow_batch
 from vin.retention import Ending, destroy_batch, end_by_operator
 from vin.worklist import list_cases
 
@@ -159,15 +159,16 @@ async def claim_all(db: Db) -> None:
         await attempts.claim(db, await ledger.mark_queued(db, 100), "worker")
 
 
-async def test_m9_what_is_due_at_once_comes_in_one_mail_however_it_is_found(db: Db) -> None:
+async def test_m9_what_is_due_at_once_comes_in_one_mail_however_it_is_found(
+    db: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_up, "BATCH", 2)
     await make_region(db)
     both = await make_reporters(db, 2)
     for child in range(1, 8):
         await make_pair(db, child, of=both)
 
-    for _ in range(7):
-        async with db.transaction():
-            await follow_batch(db, REMINDED)
+    await follow(db, REMINDED)
 
     letters = await reminders(db, REMINDED)
     assert sorted(letter.recipient for letter in letters) == sorted(r.email for r in both)
@@ -385,7 +386,10 @@ async def test_w3_a_reminder_to_who_left_goes_to_his_successor_and_names_no_file
     assert letters[pair.b.email].items[0].reporter is None
 
 
-async def test_a2_any_number_of_workers_tell_each_step_once(db: Db, pool: "Pool[Record]") -> None:
+async def test_a2_any_number_of_workers_tell_each_step_once(
+    db: Db, pool: "Pool[Record]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_up, "BATCH", 3)
     await make_region(db)
     both = await make_reporters(db, 2)
     for child in range(1, 21):

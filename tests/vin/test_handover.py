@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from notify.carrier import UndeliveredError
+from notify.letters import MatchLetter
 from notify.retry import Result
 from schemas.database import Db
 from tests.world import SECRETS, Somebody, make_region, make_reporter, make_reporters, registration
@@ -144,7 +145,7 @@ async def test_w2_matches_and_undelivered_notices_follow_with_the_holders_contac
 
     async with region.db.transaction():
         letter = await region.composer.compose(region.db, await region.notice(region.holder))
-    assert letter
+    assert isinstance(letter, MatchLetter)
     assert letter.recipient == region.holder.email
     assert [item.reference for item in letter.items] == ["D-77"]
     assert await region.notice(region.leaver) is None

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from matching import store as matching_store
 from matching.model import SignalId, Status
+from notify.letters import MatchLetter
 from schemas.database import Db
 from tests.oracle import Fact, expected
 from tests.steps import NOW, end, match_all, reader, register, sides_of
@@ -344,7 +345,7 @@ async def test_a_letter_names_exactly_the_counterparts(db: Db, reporters: list[S
         me = next(each for each in reporters if each.id == row["reporter_id"])
         async with db.transaction():
             letter = await composer.compose(db, row["id"])
-        assert letter
+        assert isinstance(letter, MatchLetter)
         assert letter.recipient == await composer.recipient(db, row["id"]) == me.email
         assert {item.reference for item in letter.items} == {files[me.id]}
         assert {item.email for item in letter.items} == {

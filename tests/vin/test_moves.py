@@ -5,12 +5,15 @@ from uuid import UUID
 
 import pytest
 
+from notify.carrier import UndeliveredError
 from notify.letters import Letter, MovedLetter
+from notify.retry import Result
 from schemas.database import Db
 from tests.changing import relate, relation
 from tests.officers import make_officer, shield
 from tests.steps import NOW, end, match_all, register
 from tests.world import SECRETS, Somebody, make_region, make_reporters, registration
+from vin import mailboxes
 from vin.clock import Clock
 from vin.notices import NoticeComposer
 
@@ -183,3 +186,42 @@ async def test_a_notice_that_is_gone_has_nobody_to_go_to(db: Db) -> None:
 
     assert await composer.recipient(db, UUID(int=1)) is None
     assert await composer.compose(db, UUID(int=1)) is None
+
+
+async def test_w3_what_an_officer_is_told_waits_while_mail_to_all_of_them_comes_back(
+    db: Db, reporters: list[Somebody], officer: str
+) -> None:
+    await register(db, registration(reporters[0], 1))
+    await match_all(db)
+    await relate(db, TO_ALKMAAR)
+    notice = await db.fetchval(
+        "SELECT id FROM notify.notice WHERE reporter_id <> $1", reporters[0].id
+    )
+    line = [each.id for each in await mailboxes.select_line(db, notice)]
+    await db.execute("UPDATE registry.officer SET mail_failed_at = now()")
+    composer = NoticeComposer(SECRETS.contact, Clock())
+
+    with pytest.raises(UndeliveredError) as waits:
+        await composer.recipient(db, notice)
+    assert waits.value.outcome.result is Result.NOBODY
+
+    second = await make_officer(db, "follow_up_officer", municipality="GM0361")
+    assert await composer.recipient(db, notice) == second
+    assert officer != second
+    assert len(line) == 1
+
+
+async def test_w3_what_a_reporter_is_told_of_a_move_waits_as_well(
+    db: Db, reporters: list[Somebody]
+) -> None:
+    await register(db, registration(reporters[0], 1))
+    await match_all(db)
+    await relate(db, TO_ALKMAAR)
+    notice = await db.fetchval("SELECT id FROM notify.notice")
+    await db.execute("UPDATE registry.reporter SET mail_failed_at = now()")
+    composer = NoticeComposer(SECRETS.contact, Clock())
+
+    with pytest.raises(UndeliveredError) as waits:
+        await composer.recipient(db, notice)
+
+    assert waits.value.outcome.result is Result.NOBODY

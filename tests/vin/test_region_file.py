@@ -96,6 +96,35 @@ BROKEN: dict[str, tuple[Callable[[Data], None], str]] = {
     "no units": (change(*SCHOOL, "units", to=[]), "organisations[0].units:"),
     "no quota": (change(*SCHOOL, "quota", to={"reporter_per_day": 1}), "organisations[0].quota."),
     "language": (change(*SCHOOL, "language", to="de"), "organisations[0].language:"),
+    "mail mode": (change(*SCHOOL, "mail_mode", to="fax"), "organisations[0].mail_mode:"),
+    "sealed without certificate": (
+        change(*SCHOOL, "mail_mode", to="smime"),
+        "organisations[0]: Mail mode smime has an smime_certificate, and only that.",
+    ),
+    "certificate without seal": (
+        change(*SCHOOL, "smime_certificate", to="school.pem"),
+        "organisations[0]: Mail mode smime has an smime_certificate, and only that.",
+    ),
+    "link in full mails": (
+        change(*SCHOOL, "match_url", to="https://school.example/{number}"),
+        "organisations[0]: Only mail mode link_only has a match_url.",
+    ),
+    "link without number": (
+        change(*SCHOOL, "match_url", to="https://school.example/"),
+        "organisations[0].match_url: Expected an https URL with {number} in it, once.",
+    ),
+    "link in clear": (
+        change(*SCHOOL, "match_url", to="http://school.example/{number}"),
+        "organisations[0].match_url: Expected an https URL",
+    ),
+    "link with other fields": (
+        change(*SCHOOL, "match_url", to="https://school.example/{number}/{name}"),
+        "organisations[0].match_url: Expected an https URL",
+    ),
+    "link with a blank": (
+        change(*SCHOOL, "match_url", to="https://school.example/{number} x"),
+        "organisations[0].match_url: Expected an https URL",
+    ),
     "scope": (
         change(*SCHOOL, "clients", 0, "scopes", to=["all"]),
         "organisations[0].clients[0].sc",

@@ -6,11 +6,13 @@ import asyncpg
 import pytest
 
 from schemas.database import Db
+from tests.officers import make_officer
 from tests.world import SECRETS, Somebody, make_region, make_reporter, make_reporters
 from vin.registry import (
     Entitled,
     entitle,
     select_contacts,
+    select_recipients,
     select_reporter,
     select_reporter_ids,
 )
@@ -118,3 +120,40 @@ async def test_reporters_are_found_and_named_as_their_organisations_name_them(db
     assert await select_reporter(db, one.organisation, one.reporter_id) == one.id
     assert await select_reporter(db, one.organisation, two.reporter_id) is None
     assert await select_reporter_ids(db, {one.id, uuid4()}) == {one.id: one.reporter_id}
+
+
+async def test_w3_mail_passes_over_who_cannot_be_mailed_and_others_still_see_him(db: Db) -> None:
+    await make_region(db)
+    who = await make_reporter(db, 1)
+    coordinators = [await make_officer(db, "coordinator", who.organisation) for _ in range(2)]
+    await db.execute("UPDATE registry.reporter SET mail_failed_at = now()")
+    first = (await select_recipients(db, [who.id]))[who.id].open(SECRETS.contact).email
+    await db.execute(
+        """
+        UPDATE registry.officer SET mail_failed_at = now() WHERE id = (
+               SELECT id FROM registry.officer ORDER BY id LIMIT 1)
+        """
+    )
+
+    second = (await select_recipients(db, [who.id]))[who.id].open(SECRETS.contact).email
+
+    assert {first, second} == set(coordinators)
+    shown = (await select_contacts(db, [who.id]))[who.id]
+    assert shown.open(SECRETS.contact).email == who.email
+    await db.execute("UPDATE registry.officer SET mail_failed_at = now()")
+    assert await select_recipients(db, [who.id]) == {}
+
+
+async def test_w3_of_who_left_a_coordinator_is_shown_even_when_mail_to_him_comes_back(
+    db: Db,
+) -> None:
+    await make_region(db)
+    who = await make_reporter(db, 1)
+    coordinator = await make_officer(db, "coordinator", who.organisation)
+    await db.execute("UPDATE registry.officer SET mail_failed_at = now()")
+    await db.execute("UPDATE registry.reporter SET ended_at = now()")
+
+    shown = (await select_contacts(db, [who.id]))[who.id]
+
+    assert shown.open(SECRETS.contact).email == coordinator
+    assert await select_recipients(db, [who.id]) == {}

@@ -164,7 +164,8 @@ async def traces_of(db: Db, signal: UUID) -> list[str]:
                  JOIN matching.match_side USING (match_id) WHERE match_side.signal_id = $1
          UNION SELECT delivery.id FROM notify.delivery
                  JOIN notify.notice_match USING (notice_id)
-                 JOIN matching.match_side USING (match_id) WHERE match_side.signal_id = $1
+                 JOIN matching.match_side ON match_side.match_id = notice_match.match_id
+                WHERE match_side.signal_id = $1
         """,
         signal,
     )

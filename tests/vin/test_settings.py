@@ -74,6 +74,24 @@ def test_a_mail_server_may_have_an_ipv6_address() -> None:
     assert settings.smtp == Address("::1", 2525)
 
 
+def test_mail_comes_back_to_a_domain_and_a_place() -> None:
+    settings = read_settings(
+        WorkerSettings,
+        {
+            **WORKER,
+            "VIN_BOUNCE_DOMAIN": "bounces.vin.test",
+            "VIN_BOUNCE_LISTEN": "127.0.0.1:2526",
+        },
+    )
+
+    assert settings.bounce_domain == "bounces.vin.test"
+    assert settings.bounce_listen == Address("127.0.0.1", 2526)
+    assert read_settings(WorkerSettings, WORKER).bounce_domain is None
+    assert faults(WorkerSettings, **{**WORKER, "VIN_BOUNCE_DOMAIN": "b@vin.test"}) == [
+        "VIN_BOUNCE_DOMAIN must be a domain that mail comes back to."
+    ]
+
+
 def test_webhooks_go_nowhere_private_unless_listed() -> None:
     listed = "case.intern.example,10.0.0.0/8"
     settings = read_settings(WorkerSettings, {**WORKER, "VIN_WEBHOOK_TARGETS": listed})

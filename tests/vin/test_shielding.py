@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from notify.letters import MatchLetter
 from schemas.database import Db
 from tests.officers import make_municipality, make_officer, shield
 from tests.world import SECRETS, Somebody, make_region, make_reporters, registration
@@ -46,7 +47,7 @@ async def letter(db: Db, reporter: Somebody) -> tuple[str, list[tuple[str, str]]
     notice = await db.fetchval("SELECT id FROM notify.notice WHERE reporter_id = $1", reporter.id)
     async with db.transaction():
         written = await NoticeComposer(SECRETS.contact, Clock()).compose(db, notice)
-    assert written
+    assert isinstance(written, MatchLetter)
     return written.recipient, [(item.email, item.organisation) for item in written.items]
 
 

@@ -186,3 +186,15 @@ def test_each_administrator_makes_the_keys_of_his_own_side(tmp_path: Path) -> No
         "webhook-signing.pem",
     }
     assert made["keyholder"] == {"permit-signing.pem", "permit-public.pem", "keyholder.json"}
+
+
+def test_an_administrator_completes_the_keys_of_an_older_version(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    for verb in ("index", "complete"):
+        subprocess.run(
+            [sys.executable, "-m", "vin", "keys", verb, str(keys)], check=True, timeout=60
+        )
+        if verb == "index":
+            (keys / "link.json").unlink()
+
+    assert (keys / "link.json").stat().st_mode & 0o777 == 0o600

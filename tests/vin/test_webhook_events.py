@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -55,7 +55,7 @@ class Index:
     other: Somebody
     secret: bytes
 
-    async def put(self, **changes: object) -> Webhook:
+    async def put(self, **changes: Any) -> Webhook:  # noqa: ANN401 (fields of Wanted)
         wanted = Wanted(name="case", url=URL, form=Form.STANDARD, secret=self.secret)
         async with self.db.transaction():
             webhook, _, _ = await webhooks.put_webhook(
@@ -203,6 +203,22 @@ async def test_each_system_of_an_organisation_is_told(index: Index) -> None:
     assert len({call.headers["webhook-id"] for call in calls if call}) == 2
 
 
+async def test_each_match_of_a_notice_is_told_by_itself(index: Index) -> None:
+    for reporter in (index.other, index.one):
+        batch = [registration(reporter, child, reference=f"D-{child}") for child in (1, 2)]
+        await steps.register(index.db, *batch, now=index.now)
+    await steps.match_all(index.db, now=index.now)
+    claims = await index.claims()
+    calls = [await index.call(held) for held in claims]
+
+    rows = await index.db.fetch("SELECT id, number FROM matching.match")
+    numbers = {row["id"]: row["number"] for row in rows}
+    assert len({held.notice_id for held in claims}) == 1
+    assert [json.loads(call.body)["matchNumber"] for call in calls if call] == [
+        numbers[held.match_id] for held in claims if held.match_id
+    ]
+
+
 @pytest.mark.parametrize("ground", ["risk_gone", "unjustified"])
 async def test_nothing_is_told_of_a_match_that_ended(index: Index, ground: str) -> None:
     first = await index.meet()
@@ -322,12 +338,16 @@ async def test_a_webhook_stays_as_it_is_until_the_call_is_noted(
 ) -> None:
     await index.meet()
     (held,) = await index.claims()
+
+    async def remove(db: Db) -> None:
+        await webhooks.remove_webhook(db, "case", index.actor, index.now)
+
+    async def disable(db: Db) -> None:
+        await index.composer().disable(db, held, URL)
+
     async with index.db.transaction():
         assert await index.composer().compose(index.db, held)
-        for change in (
-            lambda db: webhooks.remove_webhook(db, "case", index.actor, index.now),
-            lambda db: index.composer().disable(db, held, URL),
-        ):
+        for change in (remove, disable):
             with pytest.raises(asyncpg.LockNotAvailableError):
                 async with impatient(pool) as db:
                     await change(db)

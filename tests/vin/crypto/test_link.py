@@ -24,7 +24,7 @@ def test_what_was_signed_fits(purpose: str, data: bytes) -> None:
         (LinkKey(bytes(31) + b"\1"), "answer", b"data"),
         (KEY, "other", b"data"),
         (KEY, "answer", b"date"),
-        (KEY, "answerd", b"ata"),
+        (KEY, "answ", b"erdata"),
     ],
 )
 def test_another_key_purpose_or_content_does_not_fit(

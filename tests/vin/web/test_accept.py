@@ -41,3 +41,17 @@ def test_json_is_not_taken(accept: str) -> None:
     request = make_mocked_request("GET", "/", headers={"Accept": accept})
 
     assert not accepts(request, "application/json")
+
+
+@pytest.mark.parametrize(
+    ("accept", "taken"),
+    [
+        ("text/html,application/xhtml+xml,*/*;q=0.8", True),
+        ("text/*", True),
+        ("application/json, application/*", False),
+    ],
+)
+def test_a_page_is_taken_by_browsers(accept: str, *, taken: bool) -> None:
+    request = make_mocked_request("GET", "/", headers={"Accept": accept})
+
+    assert accepts(request, "text/html") is taken
