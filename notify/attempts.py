@@ -174,26 +174,42 @@ async def extend(db: Db, claims: Sequence[Claim]) -> None:
 
 
 async def mark_data(db: Db, held: Claim) -> bool:
-    """Note, to be committed before the mail goes out, that from here on it may have arrived.
+    """As `mark_batch`, for one."""
+    return held in await mark_batch(db, [held])
 
-    False when the claim is lost or the channel was paused: then nothing may be sent.
+
+async def mark_batch(db: Db, claims: Sequence[Claim]) -> list[Claim]:
+    """Note, to be committed before mails go out, that from here on they may have arrived.
+
+    Those that are absent from the answer were lost, or their channel was paused: of these
+    nothing may be sent. Rows are locked by id, as in `finish_batch`.
     """
-    marked = await db.fetchval(
+    rows = await db.fetch(
         """
         -- attempts.mark_data
+        WITH locked AS (
+             SELECT id
+               FROM notify.delivery
+              WHERE id = ANY($1)
+              ORDER BY id
+                FOR UPDATE
+        )
         UPDATE notify.delivery
            SET phase = 'data', lease_until = clock_timestamp() + $3
-         WHERE id = $1
-           AND attempt = $2
-           AND state = 'sending'
+          FROM locked
+          JOIN unnest($1::uuid[], $2::integer[]) AS held (id, attempt) USING (id)
+         WHERE delivery.id = locked.id
+           AND delivery.attempt = held.attempt
+           AND delivery.state = 'sending'
            AND channel NOT IN (SELECT name FROM notify.channel WHERE paused_at IS NOT NULL)
-        RETURNING true
+        RETURNING delivery.id
         """,
-        held.delivery_id,
-        held.attempt,
+        [held.delivery_id for held in claims],
+        [held.attempt for held in claims],
         LEASE,
     )
-    return marked is not None
+    marked = {row["id"] for row in rows}
+    return [held for held in claims if held.delivery_id in marked]
 
 
 async def finish(db: Db, held: Claim, outcome: Outcome, verdict: Verdict) -> bool:

@@ -1,13 +1,16 @@
 """What a channel must be able to do: hand one delivery over, step by step."""
 
-from collections.abc import Callable, Mapping
-from typing import Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeAlias, TypeVar
+from uuid import UUID
 
 from notify.attempts import Claim
 from notify.errors import NotifyError
 from notify.ledger import Channel
 from notify.retry import Outcome
 from schemas.database import Db
+
+_T = TypeVar("_T")
 
 
 class UndeliveredError(NotifyError):
@@ -44,4 +47,18 @@ class Carrier(Protocol):
         ...
 
 
-Carriers: TypeAlias = Mapping[Channel, Callable[[Claim], Carrier]]
+# What was asked on each delivery or notice, and what keeps it from being delivered; None: gone.
+Answers: TypeAlias = Mapping[UUID, _T | UndeliveredError | None]
+
+
+class Desk(Protocol):
+    """Makes the carriers of a channel."""
+
+    def carrier(self, held: Claim) -> Carrier: ...
+
+    async def prepare(self, db: Db, claims: Sequence[Claim]) -> None:
+        """Look up at once what the carriers of these will `compose` from, in its transaction."""
+        ...
+
+
+Desks: TypeAlias = Mapping[Channel, Desk]

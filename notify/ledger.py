@@ -461,20 +461,6 @@ async def select_reporter(db: Db, notice: UUID) -> UUID | None:
     return reporter
 
 
-async def select_addressed(db: Db, notice: UUID) -> tuple[str, UUID] | None:
-    """Of which kind a notice is, and whom it is for; None when it is gone."""
-    row = await db.fetchrow(
-        """
-        -- ledger.select_addressed
-        SELECT kind, reporter_id
-          FROM notify.notice
-         WHERE id = $1
-        """,
-        notice,
-    )
-    return (row["kind"], row["reporter_id"]) if row else None
-
-
 async def select_matches(db: Db, notice: UUID) -> list[tuple[UUID, UUID]]:
     """The matches that a notice is on, each with its reporter's own signal."""
     rows = await db.fetch(

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -14,10 +14,11 @@ from aiosmtplib import SMTP, SMTPException, SMTPResponse, SMTPResponseException
 
 from notify.attempts import Claim
 from notify.bounce import DEAD_ADDRESS, STATUS, ReturnPath
-from notify.carrier import UndeliveredError
+from notify.carrier import Answers, UndeliveredError
 from notify.letters import Letter
 from notify.render import domain_of, render
 from notify.retry import Outcome, Result
+from notify.turns import Turns
 from schemas.database import Db
 
 if TYPE_CHECKING:
@@ -36,15 +37,12 @@ ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+")
 class Composer(Protocol):
     """Turns a notice into what it says; wiring gives one, since it opens contact data."""
 
-    async def recipient(self, db: Db, notice: UUID) -> str | None:
-        """The address that the notice goes to now; None when there is nothing to send.
-
-        UndeliveredError while there is nobody to send it to.
-        """
+    async def recipients(self, db: Db, notices: Sequence[UUID]) -> Answers[str]:
+        """The addresses that notices go to now; None, or absent, is what has nothing to tell."""
         ...
 
-    async def compose(self, db: Db, notice: UUID) -> Letter | None:
-        """Check both sides of each match again, and write the letter; None when none is left.
+    async def letters(self, db: Db, notices: Sequence[UUID]) -> Answers[Letter]:
+        """Check both sides of each match again, and write letters on what is left.
 
         Runs in the transaction that notes DATA: what it checked must hold until that ends.
         """
@@ -219,7 +217,22 @@ def _replied(error: SMTPResponseException, otherwise: Result) -> UndeliveredErro
     return UndeliveredError(outcome)
 
 
+@dataclass(slots=True)
+class Question:
+    """Where a notice goes."""
+
+    notice: UUID
+    answer: str | UndeliveredError | None = field(default=None, repr=False)
+
+
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """What there is to tell, as of the transaction that was opened for it."""
+
+    letter: Letter | UndeliveredError | None = field(repr=False)
+
+
+@dataclass(slots=True)
 class MailDesk:
     """What the mails of a process have in common.
 
@@ -233,10 +246,35 @@ class MailDesk:
     returns: ReturnPath | None = None
     bury: Bury | None = None
     seal: Seal | None = None
+    busy: "dict[Claim, MailCarrier]" = field(default_factory=dict)
     idle: dict[Conversation, asyncio.TimerHandle] = field(default_factory=dict)
+    _questions: "Turns[Question]" = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._questions = Turns(self._look_up)
 
     def carrier(self, held: Claim) -> "MailCarrier":
-        return MailCarrier(self, held)
+        return self.busy.setdefault(held, MailCarrier(self, held))
+
+    async def prepare(self, db: Db, claims: Sequence[Claim]) -> None:
+        """One look at the database for all letters."""
+        letters = await self.composer.letters(db, [held.notice_id for held in claims])
+        for held in claims:
+            self.busy[held].draft = Draft(letters.get(held.notice_id))
+
+    async def recipient(self, notice: UUID) -> str:
+        """Where a notice goes; those who ask at once share a look at the database."""
+        question = Question(notice)
+        await self._questions.share(question)
+        if isinstance(question.answer, str):
+            return question.answer
+        raise question.answer or UndeliveredError(Outcome(Result.SUPPRESSED))
+
+    async def _look_up(self, questions: Sequence["Question"]) -> None:
+        async with self.pool.acquire() as db:
+            found = await self.composer.recipients(db, [each.notice for each in questions])
+        for each in questions:
+            each.answer = found.get(each.notice)
 
     def session(self) -> Conversation:
         """The session that was used last, or a new one."""
@@ -269,13 +307,10 @@ class MailCarrier:
         self._held = held
         self._talk = desk.session()
         self._recipient = ""
+        self.draft: Draft | None = None
 
     async def introduce(self) -> None:
-        async with self._desk.pool.acquire() as db:
-            recipient = await self._desk.composer.recipient(db, self._held.notice_id)
-        if recipient is None:
-            raise UndeliveredError(Outcome(Result.SUPPRESSED))
-        self._recipient = recipient
+        self._recipient = await self._desk.recipient(self._held.notice_id)
         try:
             await self._talk.introduce(self._envelope())
         except DeadAddressError as error:
@@ -291,9 +326,12 @@ class MailCarrier:
 
     async def compose(self, db: Db) -> bytes:
         """A withdrawal that was committed before it wins; one after is too late for this mail."""
-        letter = await self._desk.composer.compose(db, self._held.notice_id)
-        if letter is None:
-            raise UndeliveredError(Outcome(Result.SUPPRESSED))
+        if self.draft is None:
+            await self._desk.prepare(db, [self._held])
+        letter = self.draft.letter if self.draft else None
+        self.draft = None
+        if letter is None or isinstance(letter, UndeliveredError):
+            raise letter or UndeliveredError(Outcome(Result.SUPPRESSED))
         if letter.recipient != self._recipient:
             raise UndeliveredError(Outcome(Result.RELEASED))
         return self._written(letter)
@@ -323,6 +361,7 @@ class MailCarrier:
         return replace(outcome, result=result)
 
     async def leave(self) -> None:
+        self._desk.busy.pop(self._held, None)
         if IDLE_SECONDS and await self._talk.rest():
             self._desk.keep(self._talk)
         else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from notify.attempts import Journal
 from notify.breaker import Breaker
-from notify.carrier import Carriers
+from notify.carrier import Desks
 from notify.metrics import Meter
 from notify.queue import Queue
 
@@ -24,7 +24,7 @@ class Office:
 
     pool: "Pool[Record]"
     queue: Queue
-    carriers: Carriers
+    desks: Desks
     journal: Journal
     name: str
     breaker: Breaker = field(default_factory=Breaker)

@@ -7,7 +7,7 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -225,6 +225,9 @@ class WebhookDesk:
 
     def carrier(self, held: Claim) -> "WebhookCarrier":
         return WebhookCarrier(self, held)
+
+    async def prepare(self, db: Db, claims: Sequence[Claim]) -> None:
+        """Each call is looked up by itself."""
 
 
 class WebhookCarrier:

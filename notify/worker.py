@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from random import SystemRandom
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +18,7 @@ from notify.office import Office
 from notify.queue import Entry
 from notify.retry import Outcome, Result, judge
 from notify.turns import Turns
+from schemas.database import Db
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record
@@ -31,11 +33,22 @@ _T = TypeVar("_T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
+@dataclass(slots=True)
+class Draft:
+    """A message to be written and marked, or what keeps it from that."""
+
+    held: Claim
+    carrier: Carrier
+    message: bytes = field(default=b"", repr=False)
+    error: UndeliveredError | None = None
+
+
 class Shift:
     """One worker at work: what it shares among its deliveries, until it is to stop."""
 
     def __init__(self, office: Office) -> None:
         self.office = office
+        self.drafts: Turns[Draft] = Turns(partial(compose, office))
         self.ends: Turns[End] = Turns(partial(write_ends, office))
         self.busy: dict[asyncio.Task[None], Claim] = {}
         self._limits: dict[asyncio.Timeout, float] = {}
@@ -140,7 +153,7 @@ async def claim_batch(office: Office, entries: Sequence[Entry]) -> list[Claim]:
 
 async def deliver(shift: Shift, held: Claim) -> None:
     """Make one attempt and write down how it ended."""
-    carrier = shift.office.carriers[held.channel](held)
+    carrier = shift.office.desks[held.channel].carrier(held)
     try:
         outcome, excused = await attempt(shift, held, carrier)
         verdict = judge(case_of(held, excused=excused), outcome, JITTER.random())
@@ -180,17 +193,37 @@ def excused(office: Office, held: Claim, result: Result) -> bool:
 async def send(shift: Shift, held: Claim, carrier: Carrier) -> Outcome:
     """Reach the other server, then compose and mark in one commit, then hand over."""
     await shift.unless_stopped(carrier.introduce(), 0, Result.RELEASED)
-    message = await compose(shift.office, held, carrier)
-    return await shift.unless_stopped(carrier.hand_over(message), STOP_SECONDS, Result.UNANSWERED)
+    draft = Draft(held, carrier)
+    await shift.drafts.share(draft)
+    if draft.error is not None:
+        raise draft.error
+    return await shift.unless_stopped(
+        carrier.hand_over(draft.message), STOP_SECONDS, Result.UNANSWERED
+    )
 
 
-async def compose(office: Office, held: Claim, carrier: Carrier) -> bytes:
-    """Write the message and note DATA under the fence, in one transaction."""
+async def compose(office: Office, drafts: Sequence[Draft]) -> None:
+    """Write messages and note DATA under the fence, in one transaction."""
     async with office.pool.acquire() as db, db.transaction():
-        message = await carrier.compose(db)
-        if not await attempts.mark_data(db, held):
-            raise UndeliveredError(Outcome(Result.RELEASED))
-    return message
+        await prepare(office, db, [draft.held for draft in drafts])
+        for draft in drafts:
+            try:
+                draft.message = await draft.carrier.compose(db)
+            except UndeliveredError as error:
+                draft.error = error
+        composed = [draft.held for draft in drafts if draft.error is None]
+        marked = await attempts.mark_batch(db, composed)
+    for draft in drafts:
+        if draft.error is None and draft.held not in marked:
+            draft.error = UndeliveredError(Outcome(Result.RELEASED))
+
+
+async def prepare(office: Office, db: Db, claims: Sequence[Claim]) -> None:
+    """Let each channel look up at once what it needs."""
+    for channel, desk in office.desks.items():
+        own = [held for held in claims if held.channel == channel]
+        if own:
+            await desk.prepare(db, own)
 
 
 async def write_ends(office: Office, ends: Sequence[End]) -> None:

@@ -1,17 +1,20 @@
 """All interleavings of two sessions, statement by statement.
 
 A session runs the real code on a connection that stops before certain statements and
-before its commit, and at its start if that is a stop, until the schedule lets it go on. A session that waits for a lock is
-passed over until the lock is free, as in a real server.
+before its commit, and at its start if that is a stop, until the schedule lets it go on. A
+session that waits for a lock is passed over until the lock is free, as in a real server.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import combinations
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from schemas.database import Db
+
+if TYPE_CHECKING:
+    from asyncpg.transaction import Transaction
 
 BLOCKED_SECONDS = 0.02
 LOOK_SECONDS = 0.003
@@ -121,6 +124,10 @@ class Stepped:
     def __init__(self, session: Session, db: Db) -> None:
         self._session = session
         self._db = db
+
+    def transaction(self) -> "Transaction":
+        """A savepoint: its end is no stop."""
+        return self._db.transaction()
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[object]]:
         method = getattr(self._db, name)

@@ -217,6 +217,21 @@ async def select_sides(
     return sides
 
 
+async def select_told(db: Db, notices: Collection[UUID]) -> set[tuple[UUID, UUID, UUID]]:
+    """What notices on steps are about: each notice with a match and the reporter of its side."""
+    rows = await db.fetch(
+        """
+        -- follow_up_store.select_told
+        SELECT notice_id, match_id, side.reporter_id
+          FROM notify.notice_step
+          JOIN matching.match_side AS side USING (match_id, signal_id)
+         WHERE notice_id = ANY($1::uuid[])
+        """,
+        list(notices),
+    )
+    return {(row["notice_id"], row["match_id"], row["reporter_id"]) for row in rows}
+
+
 async def select_teams(db: Db) -> list[Party]:
     """The local teams of the region, with their municipalities; the same order each time."""
     rows = await db.fetch(

@@ -45,8 +45,10 @@ async def tell(
     officer = await officers.select_follow_up(db, municipality)
     if by_recipient and officer is not None:
         by_recipient[officer.id] = sorted(untold)
+    standings = await registry.select_standings(db, by_recipient)
+    parties = {recipient: standing.organisation for recipient, standing in standings.items()}
     notices = [
-        NewMove(uuid4(), recipient, children, municipality)
+        NewMove(uuid4(), recipient, children, municipality, parties.get(recipient))
         for recipient, children in sorted(by_recipient.items())
     ]
     await told_moves.append(db, notices, now)
@@ -89,7 +91,7 @@ async def compose(db: Db, notice: UUID, keys: DataKeys, today: date) -> MovedLet
     recipient = await ledger.select_reporter(db, notice)
     if move is None or recipient is None:
         return None
-    await registry.hold_reporter(db, recipient)
+    await registry.hold_reporters(db, [recipient])
     living = await share_living(db, move[1], today)
     addressee = await find_addressee(db, recipient, move[0])
     if not living or addressee is None:

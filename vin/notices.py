@@ -3,25 +3,51 @@
 `notify` knows ids only; it asks here for whom a notice is and what it says.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 from matching.model import Status
-from notify import ledger
+from notify import contents
 from notify.attempts import DeliveryFinished, DeliveryStarted, Journal
-from notify.carrier import UndeliveredError
+from notify.carrier import Answers, UndeliveredError
+from notify.contents import Contents
 from notify.letters import Letter, MatchItem, MatchLetter
 from notify.retry import Outcome, Result
 from notify.steps import KINDS
 from schemas.database import Db
 from schemas.dates import local_date
-from vin import audit, match_store, moves, registry, reminders
+from vin import (
+    audit,
+    follow_up_store,
+    match_store,
+    moves,
+    outcome_store,
+    registry,
+    reminders,
+)
 from vin.audit import Entry, Event
 from vin.clock import Clock
 from vin.crypto.seal import DataKeys
 from vin.links import Links
 from vin.match_store import Side, SideKey
 from vin.matches import OwnMatch, contact_of, show
+from vin.registry import SealedContact
+
+STEPS = frozenset(KINDS.values())
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What letters on matches are written from: by reporter, by reporter, and by side."""
+
+    recipients: Mapping[UUID, SealedContact]
+    contacts: Mapping[UUID, SealedContact]
+    urls: Mapping[SideKey, str]
 
 
 class NoticeComposer:
@@ -33,84 +59,153 @@ class NoticeComposer:
         self._links = links
 
     async def recipient(self, db: Db, notice: UUID) -> str | None:
-        """The address of the reporter whom the notice is for, or of who stands in for him (W3)."""
-        addressed = await ledger.select_addressed(db, notice)
-        if addressed is None:
-            return None
-        kind, reporter = addressed
-        if kind in KINDS.values():
-            return await reminders.address(db, notice, self._keys, await self._clock.now(db))
-        recipients = await registry.select_recipients(db, [reporter])
-        if reporter in recipients:
-            return recipients[reporter].open(self._keys).email
-        if await self._select_open(db, notice):
+        """The address that one notice goes to; UndeliveredError while there is none."""
+        answer = (await self.recipients(db, [notice])).get(notice)
+        if isinstance(answer, UndeliveredError):
+            raise answer
+        return answer
+
+    async def compose(self, db: Db, notice: UUID) -> Letter | None:
+        """One letter; UndeliveredError when it cannot be sent now."""
+        answer = (await self.letters(db, [notice])).get(notice)
+        if isinstance(answer, UndeliveredError):
+            raise answer
+        return answer
+
+    async def recipients(self, db: Db, notices: Sequence[UUID]) -> Answers[str]:
+        """The addresses of the reporters whom notices are for, or of who stands in (W3)."""
+        told = await contents.select_contents(db, notices)
+        reporters = {each.reporter for each in told.values() if each.kind not in STEPS}
+        found = await registry.select_recipients(db, reporters)
+        answers: dict[UUID, str | UndeliveredError | None] = {}
+        for notice, each in told.items():
+            if each.reporter in found and each.kind not in STEPS:
+                answers[notice] = found[each.reporter].open(self._keys).email
+            else:
+                answers[notice] = await caught(self._other_recipient(db, notice, each))
+        return answers
+
+    async def _other_recipient(self, db: Db, notice: UUID, told: Contents) -> str | None:
+        """Where a notice on a step goes, or one whose reporter nobody stands in for."""
+        now = await self._clock.now(db)
+        if told.kind in STEPS:
+            return await reminders.address(db, notice, self._keys, now)
+        if await self._select_open(db, {notice: told}, now):
             raise UndeliveredError(Outcome(Result.NOBODY))
         return await moves.address(db, notice, self._keys)
 
-    async def compose(self, db: Db, notice: UUID) -> Letter | None:
-        """The letter on the matches that are open now, or on what came after; None for nothing.
+    async def letters(self, db: Db, notices: Sequence[UUID]) -> Answers[Letter]:
+        """The letters on the matches that are open now, or on what came after; None for nothing.
 
-        Until the caller's transaction ends no leg of these can be withdrawn, and whom the
-        letter goes to cannot leave.
+        Until the caller's transaction ends no leg of these can be withdrawn, and whom a letter
+        goes to cannot leave.
         """
-        reporter = await hold(db, notice)
-        sides = await self._select_open(db, notice)
-        if reporter is None or not sides:
-            return await self._compose_other(db, notice)
-        recipients = await registry.select_recipients(db, [reporter])
-        if reporter not in recipients:
-            raise UndeliveredError(Outcome(Result.NOBODY))
-        contacts = await registry.select_contacts(
-            db, {side.other_reporter for side in sides if side.other_reporter}
+        told, moved = await hold(db, notices)
+        now = await self._clock.now(db)
+        sides = await self._select_open(db, told, now)
+        facts = await self._facts(db, told, sides, now)
+        released = UndeliveredError(Outcome(Result.RELEASED))  # another has its signals now
+        answers: dict[UUID, Letter | UndeliveredError | None] = dict.fromkeys(moved, released)
+        for notice, each in told.items():
+            if notice in sides:
+                answers[notice] = await caught(self._letter(each, sides[notice], facts))
+            else:
+                answers[notice] = await caught(self._compose_other(db, notice, now))
+        return answers
+
+    async def _facts(
+        self,
+        db: Db,
+        told: Mapping[UUID, Contents],
+        sides: Mapping[UUID, Sequence[Side]],
+        now: datetime,
+    ) -> Facts:
+        """Of all letters at once, whom they go to and whom and what they show."""
+        others = {side.other_reporter for each in sides.values() for side in each}
+        urls: dict[SideKey, str] = {}
+        if self._links is not None:
+            for notice, each in sides.items():
+                keys = [(side.match, side.signal) for side in each]
+                urls |= await self._links.offer(db, notice, keys, now)
+        return Facts(
+            recipients=await registry.select_recipients(
+                db, {told[notice].reporter for notice in sides}
+            ),
+            contacts=await registry.select_contacts(db, {each for each in others if each}),
+            urls=urls,
         )
-        urls = await self._offer(db, notice, sides)
+
+    async def _letter(self, told: Contents, sides: Sequence[Side], facts: Facts) -> MatchLetter:
+        if told.reporter not in facts.recipients:
+            raise UndeliveredError(Outcome(Result.NOBODY))
         return MatchLetter(
-            **recipients[reporter].addressing(self._keys),
+            **facts.recipients[told.reporter].addressing(self._keys),
             items=[
                 item(
-                    show(side, contact_of(side, contacts), self._keys),
-                    urls.get((side.match, side.signal)),
+                    show(side, contact_of(side, facts.contacts), self._keys),
+                    facts.urls.get((side.match, side.signal)),
                 )
                 for side in sides
             ],
         )
 
-    async def _compose_other(self, db: Db, notice: UUID) -> Letter | None:
-        """The letter on a move, or on a step of the contact clock."""
-        now = await self._clock.now(db)
-        moved = await moves.compose(db, notice, self._keys, local_date(now))
-        if moved is not None:
-            return moved
-        return await reminders.compose(db, notice, self._keys, self._links, now)
+    async def _compose_other(self, db: Db, notice: UUID, now: datetime) -> Letter | None:
+        """The letter on a move, or on a step of the contact clock; what fails leaves no trace."""
+        async with db.transaction():
+            moved = await moves.compose(db, notice, self._keys, local_date(now))
+            if moved is not None:
+                return moved
+            return await reminders.compose(db, notice, self._keys, self._links, now)
 
-    async def _offer(self, db: Db, notice: UUID, sides: Sequence[Side]) -> dict[SideKey, str]:
-        """Where the sides can tell what came of their matches."""
-        if self._links is None:
-            return {}
-        keys = [(side.match, side.signal) for side in sides]
-        return await self._links.offer(db, notice, keys, await self._clock.now(db))
-
-    async def _select_open(self, db: Db, notice: UUID) -> list[Side]:
-        """What a notice has to tell today."""
-        keys = await ledger.select_matches(db, notice)
-        today = local_date(await self._clock.now(db))
-        sides = await match_store.select_sides(db, keys, today)
-        return [side for side in sides if side.status is Status.OPEN]
+    async def _select_open(
+        self, db: Db, told: Mapping[UUID, Contents], now: datetime
+    ) -> dict[UUID, list[Side]]:
+        """Of each notice what it has to tell today; those that have nothing are absent."""
+        places = {key: notice for notice, each in told.items() for key in each.matches}
+        found: dict[UUID, list[Side]] = defaultdict(list)
+        for side in await match_store.select_sides(db, list(places), local_date(now)):
+            if side.status is Status.OPEN:
+                found[places[side.match, side.signal]].append(side)
+        return found
 
 
-async def hold(db: Db, notice: UUID) -> UUID | None:
-    """Keep what a notice tells as it is until the caller's transaction ends; whom it is for.
+async def caught(answer: Awaitable[_T]) -> _T | UndeliveredError:
+    """One that cannot be delivered keeps no other from it."""
+    try:
+        return await answer
+    except UndeliveredError as error:
+        return error
 
-    Reporters are locked before signals, in the order of `vin.succession`.
+
+async def hold(db: Db, notices: Sequence[UUID]) -> tuple[dict[UUID, Contents], list[UUID]]:
+    """Keep what notices tell as it is until the caller's transaction ends.
+
+    Reporters are locked before signals, in the order of `vin.succession`, and signals before
+    matches, whose sides cannot speak then. Apart come those that another reporter has by now.
     """
-    reporter = await ledger.select_reporter(db, notice)
-    if reporter is not None:
-        await registry.hold_reporter(db, reporter)
-    keys = await ledger.select_matches(db, notice)
-    await match_store.share_legs(db, [match for match, _ in keys])
-    if reporter != await ledger.select_reporter(db, notice):
-        raise UndeliveredError(Outcome(Result.RELEASED))  # another has its signals now
-    return reporter
+    before = await contents.select_contents(db, notices)
+    followed = await select_followed(db, before)
+    reporters = {each.reporter for each in before.values()}
+    await registry.hold_reporters(db, reporters | {reporter for *_, reporter in followed})
+    on_steps = {match for _, match, _ in followed}
+    matches = {match for each in before.values() for match, _ in each.matches}
+    await match_store.share_legs(db, matches | on_steps)
+    if on_steps:
+        await outcome_store.share_matches(db, on_steps)
+    after = await contents.select_contents(db, list(before))
+    moved = {notice for notice, *_ in await select_followed(db, after) - followed}
+    told = {
+        notice: each
+        for notice, each in after.items()
+        if each.reporter == before[notice].reporter and notice not in moved
+    }
+    return told, [notice for notice in after if notice not in told]
+
+
+async def select_followed(db: Db, told: Mapping[UUID, Contents]) -> set[tuple[UUID, UUID, UUID]]:
+    """Of notices on steps, the matches and the reporters of their sides."""
+    on_steps = [notice for notice, each in told.items() if each.kind in STEPS]
+    return await follow_up_store.select_told(db, on_steps) if on_steps else set()
 
 
 def item(match: OwnMatch, answer_url: str | None = None) -> MatchItem:

@@ -296,23 +296,25 @@ async def select_officers(db: Db, standings: Collection[Standing]) -> Officers:
     }
 
 
-async def hold_reporter(db: Db, reporter: UUID) -> None:
+async def hold_reporters(db: Db, reporters: Collection[UUID]) -> None:
     """Keep whom `select_recipients` finds from leaving until the caller's transaction ends.
 
-    Each in the chain is locked before his successor is read, so none can slip in after.
+    Each in a chain is locked before his successor is read, so none can slip in after.
     """
-    following: UUID | None = reporter
-    while following is not None:
-        following = await db.fetchval(
+    following = set(reporters)
+    while following:
+        rows = await db.fetch(
             """
-            -- registry.hold_reporter
+            -- registry.hold_reporters
             SELECT successor_id
               FROM registry.reporter
-             WHERE id = $1
+             WHERE id = ANY($1)
+             ORDER BY id
                FOR KEY SHARE
             """,
-            following,
+            list(following),
         )
+        following = {row["successor_id"] for row in rows if row["successor_id"]}
 
 
 async def select_reporter_ids(db: Db, reporters: Collection[UUID]) -> dict[UUID, str]:

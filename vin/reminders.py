@@ -14,7 +14,7 @@ from notify.letters import ReminderItem, ReminderLetter
 from notify.retry import Outcome, Result
 from schemas.database import Db
 from schemas.dates import local_date
-from vin import follow_up, follow_up_store, match_store, outcome_store, registry
+from vin import follow_up, follow_up_store, outcome_store, registry
 from vin.contact_clock import CONTACT_STEPS, Step
 from vin.contacts import open_contact
 from vin.crypto.seal import DataKeys
@@ -82,13 +82,9 @@ async def compose(
 ) -> ReminderLetter | None:
     """The letter on a step; None when nothing is left to tell, or it is another notice.
 
-    Until the caller's transaction ends nothing that it tells can change. What is for others by
-    now goes to them in a notice of their own.
+    The caller holds the reporters, legs and matches. What is for others by now goes to them in
+    a notice of their own.
     """
-    before = await find(db, notice, now)
-    if before is None:
-        return None
-    await hold(db, [*before.calls, *before.rest])
     addressed = await find(db, notice, now)
     if addressed is None:
         return None
@@ -99,18 +95,6 @@ async def compose(
         step=addressed.calls[0].step.value,
         items=await items(db, notice, addressed, keys, links, now),
     )
-
-
-async def hold(db: Db, calls: Sequence[Call]) -> None:
-    """Keep reporters from leaving, legs from ending and sides from speaking; locked in this order.
-
-    So do all others lock these.
-    """
-    for reporter in sorted({call.side.reporter for call in calls}):
-        await registry.hold_reporter(db, reporter)
-    matches = {call.side.match for call in calls}
-    await match_store.share_legs(db, matches)
-    await outcome_store.share_matches(db, matches)
 
 
 async def items(

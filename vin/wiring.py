@@ -22,10 +22,11 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from notify import mail, queue
+from notify import mail, metrics, queue
 from notify.bounce import ReturnPath
 from notify.ledger import Channel
 from notify.mail import MailDesk
+from notify.metrics import Meter
 from notify.office import Office
 from notify.queue import Bell, Queue, run_bell
 from notify.relay import run_relay
@@ -62,6 +63,7 @@ from vin.region import Region
 from vin.region_file import parse_region, read_region_data
 from vin.registrar import Answer, Registrar
 from vin.settings import (
+    Address,
     ApiSettings,
     KeyholderSettings,
     MigrateSettings,
@@ -127,19 +129,35 @@ async def run_worker_process(settings: WorkerSettings) -> None:
         office = Office(
             pool=pool,
             queue=Queue(redis),
-            carriers={
-                Channel.MAIL: (await mail_desk(stack, settings, pool, keys)).carrier,
-                Channel.WEBHOOK: (await webhook_desk(stack, settings, pool, keys)).carrier,
+            desks={
+                Channel.MAIL: await mail_desk(stack, settings, pool, keys),
+                Channel.WEBHOOK: await webhook_desk(stack, settings, pool, keys),
             },
             journal=journal,
             name=f"{socket.gethostname()}:{os.getpid()}",
+            meter=Meter(settings.clock_offset),
         )
+        await stack.enter_async_context(showing_metrics(office, settings.metrics))
         async with asyncio.TaskGroup() as group:
             group.create_task(run_bell(bell, stop))
             group.create_task(run_matcher(pool, clock, bell, stop))
             group.create_task(run_sweeper(pool, clock, stop, steps_with(keys)))
             group.create_task(run_relay(office, bell, stop))
             group.create_task(run_worker(office, stop))
+
+
+@asynccontextmanager
+async def showing_metrics(office: Office, at: Address | None) -> AsyncIterator[None]:
+    """Show a monitor how deliveries stand, if it is told where."""
+    async with AsyncExitStack() as stack:
+        if at is not None:
+            app = metrics.application(office.pool, office.queue, office.meter)
+            try:
+                await stack.enter_async_context(serving(app, at.host, at.port))
+            except OSError as error:
+                message = f"Cannot listen on {at.host}, port {at.port}: {error.strerror}."
+                raise StartError(message) from error
+        yield
 
 
 def notice_composer(settings: WorkerSettings, keys: DataKeys) -> NoticeComposer:

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from notify import ledger, mail, queue, relay, worker
 from notify.attempts import DeliveryFinished, DeliveryStarted
 from notify.breaker import Breaker
+from notify.carrier import Answers
 from notify.ledger import Channel, NewNotice
 from notify.letters import Letter, MatchItem, MatchLetter
 from notify.mail import MailDesk, Route
@@ -63,14 +64,14 @@ class Letters:
     by_notice: dict[UUID, Letter] = field(default_factory=dict)
     written: Callable[[UUID], Awaitable[None]] | None = None
 
-    async def recipient(self, _db: Db, notice: UUID) -> str | None:
-        letter = self.by_notice.get(notice)
-        return letter.recipient if letter else None
+    async def recipients(self, _db: Db, notices: Sequence[UUID]) -> Answers[str]:
+        return {each: self.by_notice[each].recipient for each in notices if each in self.by_notice}
 
-    async def compose(self, _db: Db, notice: UUID) -> Letter | None:
+    async def letters(self, _db: Db, notices: Sequence[UUID]) -> Answers[Letter]:
         if self.written:
-            await self.written(notice)
-        return self.by_notice.get(notice)
+            for each in notices:
+                await self.written(each)
+        return {each: self.by_notice.get(each) for each in notices}
 
 
 @dataclass
@@ -168,7 +169,7 @@ class Service:
         settings: dict[str, object] = {
             "pool": self.pool,
             "queue": Queue(self.redis),
-            "carriers": {Channel.MAIL: desk.carrier},
+            "desks": {Channel.MAIL: desk},
             "journal": self.log,
             "breaker": self.breaker,
             "clock": lambda: time.monotonic() + self.passed,

@@ -228,7 +228,7 @@ def test_a_broken_report_is_read_or_not_but_never_an_error(cut: int, junk: bytes
         report(on("nonsense"), head="X: " + "y" * 800_000),
         report(on("nonsense" + " x: y\r\n" * 100_000)),
         b"X: " + b"y" * 1_000_000,
-        b"Content-Type: multipart/report" + b"; a=b" * 200_000,
+        b"Content-Type: multipart/report" + b"; a=b" * 200_000 + b"\r\n\r\n",
     ],
 )
 def test_a_mail_made_to_keep_us_busy_does_not(mail: bytes) -> None:

@@ -183,11 +183,25 @@ async def stuck(work: Awaitable[_T]) -> "asyncio.Future[_T]":
 async def test_two_matchers_for_one_reader_make_one_notice(pool: "Pool[Record]") -> None:
     first, second = news(), news()
     async with pool.acquire() as one, pool.acquire() as other:
+        await tell(one, news())
+        await go_out(one)
         async with one.transaction():
             await ledger.append(one, [first], AT, DIGEST)
             waiting = await stuck(tell(other, second))
         assert await waiting == {second.id: first.id}
-        assert await told_together(one) == [2]
+        assert await told_together(one) == [1, 2]
+
+
+async def test_two_matchers_fill_up_the_same_notice_one_after_the_other(
+    pool: "Pool[Record]",
+) -> None:
+    waiting, first, second = news(), news(), news()
+    async with pool.acquire() as one, pool.acquire() as other:
+        await tell(one, waiting)
+        async with one.transaction():
+            assert await ledger.append(one, [first], AT, DIGEST) == {first.id: waiting.id}
+            later = await stuck(tell(other, second))
+        assert await later == {second.id: waiting.id}
 
 
 async def test_what_a_relay_is_just_taking_takes_nothing_in(pool: "Pool[Record]") -> None:
@@ -235,6 +249,17 @@ async def test_what_is_just_withdrawn_takes_nothing_in(pool: "Pool[Record]") -> 
             assert waiting.id in await ledger.withdraw_matches(one, matches)
             assert await tell(other, more) == {more.id: more.id}
         assert await ledger.select_matches(one, more.id) == list(more.matches)
+
+
+async def test_what_a_withdrawal_is_just_looking_at_takes_nothing_in(
+    pool: "Pool[Record]",
+) -> None:
+    waiting, more = news(), news()
+    async with pool.acquire() as one, pool.acquire() as other:
+        await tell(one, waiting)
+        async with one.transaction():
+            await one.execute("SELECT FROM notify.notice WHERE id = $1 FOR UPDATE", waiting.id)
+            assert await asyncio.wait_for(tell(other, more), 5) == {more.id: more.id}
 
 
 async def test_matchers_with_many_readers_in_any_order_never_deadlock(

@@ -332,8 +332,8 @@ async def test_what_is_taken_out_is_missed(
     invariant: str,
 ) -> None:
     for module, name in [
-        (attempts, "mark_data"),
-        (attempts, "finish"),
+        (attempts, "mark_batch"),
+        (attempts, "finish_batch"),
         (match_store, "select_sides"),
     ]:
         monkeypatch.setattr(module, name, getattr(module, name))  # to be put back after this

@@ -289,3 +289,28 @@ async def test_the_story_of_a_delivery_tells_each_attempt(db: Db) -> None:
     assert told[tried.id].finished_at is not None
     assert not told[tried.id].maybe_duplicate
     assert (told[waiting.id].attempt, told[waiting.id].result) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "follows"),
+    [
+        ("pending", True),
+        ("retry", True),
+        ("unknown", True),
+        ("dead", True),
+        ("sent", False),
+        ("suppressed", False),
+    ],
+)
+async def test_w3_what_may_still_go_out_follows_its_signals(
+    db: Db, state: str, *, follows: bool
+) -> None:
+    side, successor = (uuid4(), uuid4()), uuid4()
+    notice = NewNotice(uuid4(), uuid4(), [side], uuid4(), [await add_webhook(db)])
+    await ledger.append(db, [notice], AT)
+    await db.execute("UPDATE notify.delivery SET state = $1 WHERE channel = 'mail'", state)
+
+    await ledger.readdress(db, [side], successor)
+
+    reporter = await ledger.select_reporter(db, notice.id)
+    assert reporter == (successor if follows else notice.reporter_id)

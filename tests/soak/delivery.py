@@ -12,39 +12,30 @@ import secrets
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from random import Random
-from typing import Literal, TypeAlias
+from uuid import UUID
 
 from notify.errors import OUTAGE
+from notify.held import Answer
 from notify.queue import STREAM
+from notify.retry import State
+from schemas.database import Db
 from tests.invariants import Copy, Evidence, broken
 from tests.soak.mailhost import draws
 from tests.soak.sabotage import BUGS
-from tests.soak.stage import ROLES, Stage, stage
+from tests.soak.stage import CALLED, ROLES, Stage, stage
+from tests.soak.trouble import Plan, Policy, trouble
+from vin import delivery_desk
+from vin.clock import Clock
+from vin.delivery_desk import Act, Wanted
 
-Policy: TypeAlias = Literal["resend", "hold"]
-MOMENTS = ("CONNECT", "MAIL", "RCPT", "DATA", "CONTENT", "DOT", "ANSWER")
-DAY = 86400
+OPERATOR = Act(operator="soak", purpose="what arrived is known")
 SETTLE_SECONDS = 90
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How much of what, in how many seconds; `faults` counts each kind."""
-
-    seed: int
-    policy: Policy
-    deliveries: int
-    seconds: float
-    lease: float
-    faults: Mapping[str, int]
-    without: str | None = None
-    durable: bool = True
-
+DUPLICATES = 0.02
 
 LONG = Plan(
     seed=0,
@@ -63,6 +54,15 @@ LONG = Plan(
         "cut": 6,
     },
 )
+# For the suite: seconds instead of minutes.
+SHORT = replace(
+    LONG,
+    deliveries=200,
+    seconds=6,
+    lease=2,
+    faults={"kill": 3, "ambush": 5, "flush": 2, "redis": 1, "postgres": 1, "freeze": 1, "cut": 1},
+    durable=False,
+)
 
 
 @dataclass(slots=True)
@@ -72,6 +72,7 @@ class Result:
     plan: Plan
     deliveries: int = 0
     copies: int = 0
+    calls: int = 0
     lost: int = 0
     duplicates: int = 0
     unflagged: int = 0
@@ -87,7 +88,7 @@ class Result:
     @property
     def good(self) -> bool:
         """Whether all that was promised holds."""
-        share = 0 if self.plan.policy == "hold" else 0.02
+        share = 0 if self.plan.policy == "hold" else DUPLICATES
         return not (
             self.broken
             or self.lost
@@ -107,10 +108,10 @@ async def run(plan: Plan, folder: Path) -> Result:
         async with watched(scene, result), time_passing(scene):
             async with asyncio.TaskGroup() as group:
                 group.create_task(load(scene, plan))
-                group.create_task(trouble(scene, plan, result))
-            scene.host.faulty = False
+                group.create_task(trouble(scene, plan, result.done))
+            scene.host.faulty = scene.hooks.faulty = False
             began = asyncio.get_running_loop().time()
-            await settle(scene, plan, result)
+            await settle(scene, result)
             result.seconds_to_settle = asyncio.get_running_loop().time() - began
         await tell(scene, result)
     return result
@@ -127,99 +128,6 @@ async def load(scene: Stage, plan: Plan) -> None:
     while await scene.count("true") < plan.deliveries:
         await scene.pair(chance)
         await asyncio.sleep(plan.lease / 20)
-
-
-async def trouble(scene: Stage, plan: Plan, result: Result) -> None:
-    """Let the faults happen, at instants and to victims that the seed draws."""
-    chance = draws(plan.seed, "trouble")
-    kinds = [kind for kind, count in plan.faults.items() for _ in range(count)]
-    due = sorted((chance.random() * plan.seconds, kind) for kind in kinds)
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    async with asyncio.TaskGroup() as group:
-        for at, kind in due:
-            await asyncio.sleep(began + at - loop.time())
-            group.create_task(FAULTS[kind](scene, plan, chance))
-            result.done[kind] += 1
-
-
-async def kill(scene: Stage, _: Plan, chance: Random) -> None:
-    """A process dies and another takes its place, whose clock is up to a day off."""
-    await scene.nursery.replace(chance.choice(list(ROLES)), chance.uniform(-DAY, DAY))
-
-
-async def ambush(scene: Stage, plan: Plan, chance: Random) -> None:
-    """The next worker that comes to a moment of its talk dies there."""
-    struck = asyncio.Event()
-    skew = chance.uniform(-DAY, DAY)
-
-    async def strike(port: int) -> None:
-        name = scene.nursery.holder(port)
-        if name is not None:
-            await scene.nursery.replace(name, skew)
-        struck.set()
-
-    scene.host.ambush = chance.choice(list(MOMENTS)), strike
-    with suppress(TimeoutError):
-        await asyncio.wait_for(struck.wait(), plan.lease)
-
-
-async def flush(scene: Stage, _plan: Plan, _chance: Random) -> None:
-    with suppress(*OUTAGE):
-        await scene.redis.flushall()
-
-
-async def crash_redis(scene: Stage, _plan: Plan, _chance: Random) -> None:
-    await scene.valkey.crash()
-
-
-async def crash_postgres(scene: Stage, _plan: Plan, _chance: Random) -> None:
-    await scene.postgres.crash()
-
-
-async def jump(scene: Stage, _: Plan, chance: Random) -> None:
-    """The database's clock jumps: what it had noted is as much nearer, or further away."""
-    seconds = chance.choice([3600, -2])
-    await scene.execute(
-        f"""
-        UPDATE notify.delivery
-           SET next_at = next_at - interval '{seconds} seconds',
-               lease_until = lease_until - interval '{seconds} seconds'
-        """  # noqa: S608 - a number of our own
-    )
-
-
-async def cut(scene: Stage, _plan: Plan, _chance: Random) -> None:
-    """Both servers hang up on everyone."""
-    with suppress(*OUTAGE):
-        await scene.redis.client_kill_filter(_type="normal", skipme=True)
-    await scene.execute(
-        """
-        SELECT pg_terminate_backend(pid)
-          FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid()
-        """
-    )
-
-
-async def freeze(scene: Stage, plan: Plan, chance: Random) -> None:
-    """A process stands still for twice a lease, and goes on as if nothing had been."""
-    name = chance.choice(list(ROLES))
-    await scene.nursery.signal("freeze", name)
-    await asyncio.sleep(2 * plan.lease)
-    await scene.nursery.signal("thaw", name)
-
-
-FAULTS: Mapping[str, Callable[[Stage, Plan, Random], Awaitable[None]]] = {
-    "kill": kill,
-    "ambush": ambush,
-    "freeze": freeze,
-    "flush": flush,
-    "redis": crash_redis,
-    "postgres": crash_postgres,
-    "jump": jump,
-    "cut": cut,
-}
 
 
 @asynccontextmanager
@@ -266,13 +174,31 @@ async def aside(work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
             await task
 
 
-async def settle(scene: Stage, plan: Plan, result: Result) -> None:
-    """Wait until nothing is under way; then do as an operator who knows what arrived."""
+async def settle(scene: Stage, result: Result) -> None:
+    """Wait until nothing is under way, then be an operator who knows what arrived."""
     await until_still(scene)
     arrived = {copy.delivery for copy in scene.host.copies()}
-    result.dead = await scene.count("state = 'dead'")
-    result.held = await scene.count("state = 'unknown'")
-    del plan, arrived
+    arrived |= {hook.delivery for hook in scene.hooks.hooks}
+    unknown = await scene.surely(partial(standing, state=State.UNKNOWN))
+    result.held = len(unknown)
+    result.held_accepted = len(arrived.intersection(unknown))
+    result.dead = len(await scene.surely(partial(standing, state=State.DEAD)))
+
+    async def operate(db: Db) -> None:
+        now = await Clock().now(db)
+        for each in unknown:
+            answer = Answer.SENT if each in arrived else Answer.RESEND
+            await delivery_desk.resolve(db, each, answer, OPERATOR, now)
+        await delivery_desk.retry_all(db, Wanted(state=State.DEAD), OPERATOR, now)
+
+    await scene.surely(operate)
+    await until_still(scene)
+
+
+async def standing(db: Db, state: State) -> list[UUID]:
+    """The deliveries in one state."""
+    rows = await db.fetch("SELECT id FROM notify.delivery WHERE state = $1", state)
+    return [row["id"] for row in rows]
 
 
 async def until_still(scene: Stage) -> None:
@@ -298,7 +224,8 @@ async def tell(scene: Stage, result: Result) -> None:
     result.deliveries = await scene.count("true")
     result.duplicates = sum(each - 1 for each in count.values())
     result.lost = await lost(scene, copies)
-    result.met = scene.host.met
+    result.met = scene.host.met + scene.hooks.met
+    result.calls = len(scene.hooks.hooks)
     async with scene.pool.acquire() as db:
         flagged = {
             row["id"]
@@ -309,6 +236,7 @@ async def tell(scene: Stage, result: Result) -> None:
             copies=copies,
             addresses={each.id: each.email for each in scene.reporters},
             withdrawn=scene.withdrawn,
+            hooks=scene.hooks.hooks,
             logs=[log for folder in scene.logs for log in folder.iterdir()],
             personal=[each.email for each in scene.reporters],
             longest_stream=result.longest_stream,
@@ -322,10 +250,10 @@ async def lost(scene: Stage, copies: list[Copy]) -> int:
     """How many sides of open matches nobody was told of, and nobody was shown why."""
     told = {(copy.recipient, number) for copy in copies for number in copy.numbers}
     async with scene.pool.acquire() as db:
-        matches = await db.fetchval("SELECT count(*) FROM matching.match")
+        matches: int = await db.fetchval("SELECT count(*) FROM matching.match")
         rows = await db.fetch(
             """
-            SELECT side.reporter_id, number
+            SELECT side.reporter_id, side.organisation_id, number
               FROM matching.match
               JOIN matching.match_side AS side ON match_id = match.id
              WHERE status = 'open'
@@ -333,8 +261,15 @@ async def lost(scene: Stage, copies: list[Copy]) -> int:
         )
     addresses = {each.id: each.email for each in scene.reporters}
     untold = sum((addresses[row["reporter_id"]], row["number"]) not in told for row in rows)
+    called = {(hook.where, hook.number) for hook in scene.hooks.hooks}
+    wanted = {each.organisation for each in scene.reporters[:CALLED]}
+    uncalled = sum(
+        (f"/{row['organisation_id']}", row["number"]) not in called
+        for row in rows
+        if row["organisation_id"] in wanted
+    )
     unmatched = len(scene.pairs) - len(scene.withdrawn) - matches
-    return untold + max(0, unmatched)
+    return untold + uncalled + max(0, unmatched)
 
 
 def main() -> int:
@@ -358,8 +293,8 @@ def main() -> int:
 def show(result: Result) -> None:
     """Print the figures."""
     print(
-        f"  {result.deliveries} deliveries, {result.copies} mails accepted, {result.lost} lost,"
-        f" {result.duplicates} twice ({result.duplicates / max(1, result.deliveries):.2%}),"
+        f"  {result.deliveries} deliveries, {result.copies} mails and {result.calls} calls taken,"
+        f" {result.lost} lost, {result.duplicates} twice ({result.duplicates / max(1, result.deliveries):.2%}),"
         f" {result.unflagged} not flagged"
     )
     print(

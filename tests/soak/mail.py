@@ -212,7 +212,7 @@ async def delivering(pool: "Pool[Record]", redis: str, desk: MailDesk) -> AsyncI
         office = Office(
             pool=pool,
             queue=Queue(client),
-            carriers={Channel.MAIL: desk.carrier},
+            desks={Channel.MAIL: desk},
             journal=unjournalled,
             name="soak",
         )

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
-from notify import attempts, ledger, mail, queue, worker
+from notify import attempts, ledger, mail, queue, webhook, worker
 from notify.errors import OUTAGE
 from notify.office import Office
 from notify.queue import Bell, Queue
@@ -36,11 +36,12 @@ BUG = 70
 
 def hasten(seconds: float) -> None:
     """Let leases last so long, and the rest in proportion."""
-    attempts.LEASE = worker.LEASE = timedelta(seconds=seconds)
+    lease = timedelta(seconds=seconds)
+    attempts.LEASE = worker.LEASE = lease  # type: ignore[attr-defined]
     worker.BEAT_SECONDS = seconds / 4
     ledger.VISIBILITY = timedelta(seconds=seconds / 2)
     queue.STALE_SECONDS = max(1, int(seconds / 2))
-    mail.COMMAND_SECONDS = mail.DATA_SECONDS = max(1, int(seconds / 2))
+    mail.COMMAND_SECONDS = mail.DATA_SECONDS = webhook.TOTAL_SECONDS = max(1, int(seconds / 2))
 
 
 async def run(role: str, environment: Mapping[str, str]) -> None:
@@ -63,7 +64,7 @@ async def run_relay_process(settings: WorkerSettings) -> None:
         pool = await stack.enter_async_context(wiring.open_pool(settings.database_url, "vin"))
         redis = await stack.enter_async_context(queue.connect(settings.redis_url))
         journal = journal_with(Clock())
-        office = Office(pool=pool, queue=Queue(redis), carriers={}, journal=journal, name="relay")
+        office = Office(pool=pool, queue=Queue(redis), desks={}, journal=journal, name="relay")
         await run_relay(office, Bell(redis), stop)
 
 

@@ -1,21 +1,15 @@
 """Takes out what keeps deliveries right, to show that the checks see it."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
 
 from matching.model import Status
 from notify import attempts
-from notify.attempts import Claim
+from notify.attempts import Claim, DeliveryFinished, End
 from schemas.database import Db
 from vin import match_store
 from vin.match_store import Side, SideKey
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-Held = Callable[Concatenate[Db, Claim, _P], Awaitable[_T]]
 
 
 def take_out(what: str | None) -> None:
@@ -27,36 +21,36 @@ def take_out(what: str | None) -> None:
 def _without_mark() -> None:
     """The worker sends without a note that it is about to."""
 
-    async def mark_data(db: Db, held: Claim) -> bool:
-        still_held = await db.fetchval(
-            """
-            SELECT true
-              FROM notify.delivery
-             WHERE id = $1 AND attempt = $2 AND state = 'sending'
-            """,
-            held.delivery_id,
-            held.attempt,
+    async def mark_batch(db: Db, claims: Sequence[Claim]) -> list[Claim]:
+        rows = await db.fetch(
+            "SELECT id, attempt FROM notify.delivery WHERE id = ANY($1) AND state = 'sending'",
+            [held.delivery_id for held in claims],
         )
-        return still_held is not None
+        still = {tuple(row) for row in rows}
+        return [held for held in claims if (held.delivery_id, held.attempt) in still]
 
-    attempts.mark_data = mark_data
+    attempts.mark_batch = mark_batch
 
 
 def _without_fence() -> None:
     """Whoever holds an older attempt writes as if it were the latest."""
-    attempts.mark_data = _as_latest(attempts.mark_data)
-    attempts.finish = _as_latest(attempts.finish)
+    mark, finish = attempts.mark_batch, attempts.finish_batch
+
+    async def mark_batch(db: Db, claims: Sequence[Claim]) -> list[Claim]:
+        latest = [await _latest(db, held) for held in claims]
+        marked = await mark(db, latest)
+        return [held for held, other in zip(claims, latest, strict=True) if other in marked]
+
+    async def finish_batch(db: Db, ends: Sequence[End]) -> list[DeliveryFinished]:
+        return await finish(db, [replace(end, held=await _latest(db, end.held)) for end in ends])
+
+    attempts.mark_batch, attempts.finish_batch = mark_batch, finish_batch
 
 
-def _as_latest(write: "Held[_P, _T]") -> "Held[_P, _T]":
-    @wraps(write)
-    async def written(db: Db, held: Claim, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        latest = await db.fetchval(
-            "SELECT attempt FROM notify.delivery WHERE id = $1", held.delivery_id
-        )
-        return await write(db, replace(held, attempt=latest), *args, **kwargs)
-
-    return written
+async def _latest(db: Db, held: Claim) -> Claim:
+    """The claim as if it had not been lost."""
+    query = "SELECT attempt FROM notify.delivery WHERE id = $1"
+    return replace(held, attempt=await db.fetchval(query, held.delivery_id))
 
 
 def _without_check() -> None:

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 from redis.asyncio import Redis
@@ -22,9 +22,10 @@ from notify.errors import OUTAGE
 from notify.queue import connect
 from schemas.database import Db
 from tests.running import ENDS_WITH_US
+from tests.soak.hookhost import Hookhost, hookhost
 from tests.soak.mailhost import Mailhost, mailhost
 from tests.steps import end, register
-from tests.world import Somebody, make_region, make_reporters, registration
+from tests.world import SECRETS, Somebody, make_region, make_reporters, registration
 from vin import embedded
 from vin.clock import Clock
 from vin.crypto import keyfile
@@ -32,11 +33,14 @@ from vin.crypto.seal import FileKek
 from vin.databases import ensure, migrations
 from vin.embedded import EmbeddedError
 from vin.migrate import migrate
+from vin.webhook_store import Form
+from vin.webhooks import Actor, Wanted, put_webhook
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record
 
 REPORTERS = 200
+CALLED = 20
 ROLES = {"worker-1": "worker", "worker-2": "worker", "worker-3": "worker", "relay-1": "relay"}
 SENDER = "vin@index.test"
 _T = TypeVar("_T")
@@ -140,6 +144,7 @@ class Stage:
     postgres: Fragile
     valkey: Fragile
     host: Mailhost
+    hooks: Hookhost
     nursery: Nursery
     reporters: list[Somebody]
     logs: list[Path]
@@ -207,16 +212,20 @@ async def stage(
         await migrate(url, migrations("vin"))
         pool = await stack.enter_async_context(asyncpg.create_pool(url, min_size=0, max_size=8))
         host = await stack.enter_async_context(mailhost(seed, lease))
+        hooks = await stack.enter_async_context(hookhost(seed, lease))
         environment = {
             "DATABASE_URL": url,
             "REDIS_URL": redis_url,
             "VIN_KEYS": str(folder / "keys"),
             "VIN_SMTP": f"127.0.0.1:{host.port}",
             "VIN_MAIL_FROM": SENDER,
+            "VIN_WEBHOOK_TARGETS": "127.0.0.0/8",
             "VIN_BOUNCE_DOMAIN": "bounce.index.test",
         }
         async with pool.acquire() as db:
             reporters = await people(db, folder / "keys")
+            for each in reporters[:CALLED]:
+                await add_webhook(db, each, hooks.port)
         logs = folder / "logs"
         logs.mkdir()
         yield Stage(
@@ -226,6 +235,7 @@ async def stage(
             postgres=postgres,
             valkey=valkey,
             host=host,
+            hooks=hooks,
             nursery=await stack.enter_async_context(nursery(environment, logs, lease, without)),
             reporters=reporters,
             logs=[logs, folder / "log"],
@@ -253,6 +263,15 @@ async def people(db: Db, keys: Path) -> list[Somebody]:
     await make_region(db)
     await db.execute("UPDATE registry.region SET digest_seconds = 0")
     return await make_reporters(db, REPORTERS)
+
+
+async def add_webhook(db: Db, reporter: Somebody, port: int) -> None:
+    """The reporter's organisation wants to be called."""
+    actor = Actor(organisation=reporter.organisation, client="client", request_id=uuid4())
+    url = f"http://127.0.0.1:{port}/{reporter.organisation}"
+    wanted = Wanted(name="soak", url=url, form=Form.STANDARD)
+    async with db.transaction():
+        await put_webhook(db, wanted, actor, SECRETS.contact, await Clock().now(db))
 
 
 async def seal_with(db: Db, keys: Path) -> None:

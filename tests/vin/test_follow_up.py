@@ -4,14 +4,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
 from notify import attempts, ledger
+from notify.bounce import ReturnPath
+from notify.carrier import UndeliveredError
+from notify.retry import Result
 from schemas.database import Db
 from tests.following import (
     AFTER_3_MONTHS,
     AFTER_A_YEAR,
+    LINK_KEY,
     LISTED,
     MATCHED,
     MINUTE,
@@ -23,11 +28,14 @@ from tests.following import (
     reminders,
     told,
 )
+from tests.life import Stopped
 from tests.officers import make_municipality, make_officer, shield
-from tests.world import Somebody, make_region, make_reporters
-from vin import follow_up
+from tests.world import SECRETS, Somebody, make_region, make_reporter, make_reporters
+from vin import follow_up, succession, succession_store
+from vin.bounces import BounceDesk
 from vin.contact_clock import Outcome
 from vin.retention import Ending, destroy_batch, end_by_operator
+from vin.succession_store import Place
 from vin.worklist import list_cases
 
 if TYPE_CHECKING:
@@ -384,6 +392,57 @@ async def test_w3_a_reminder_to_who_left_goes_to_his_successor_and_names_no_file
     assert letters.keys() == {coordinator, pair.b.email}
     assert letters[coordinator].items[0].reporter == f"Reporter {pair.a.id.hex[:6]}"
     assert letters[pair.b.email].items[0].reporter is None
+
+
+async def test_w3_what_comes_back_from_a_coordinator_goes_to_the_next_in_line(
+    db: Db, pair: Pair, pool: "Pool[Record]"
+) -> None:
+    await pair.says(pair.b, Outcome.NOT_REACHABLE)
+    coordinators = [await make_officer(db, "coordinator", pair.a.organisation) for _ in range(2)]
+    await follow(db, OVERDUE)
+    desk = BounceDesk(
+        pool, ReturnPath("bounces.test", LINK_KEY.sign), SECRETS.contact, Stopped(at=OVERDUE)
+    )
+    notice = await db.fetchval("SELECT id FROM notify.notice WHERE kind = 'overdue'")
+
+    addresses = []
+    for _ in range(3):
+        ((address, step),) = await told(db, OVERDUE)
+        assert step == "overdue"
+        addresses.append(address)
+        async with db.transaction():
+            assert await desk.bury(db, notice, address) is Result.RELEASED
+
+    assert sorted(addresses[:2]) == sorted(coordinators)
+    assert addresses[2] == pair.a.email
+    with pytest.raises(UndeliveredError):
+        await told(db, OVERDUE)
+
+
+async def test_w2_a_reminder_follows_a_file_to_who_took_it_over_and_the_rest_stays(
+    db: Db, pair: Pair
+) -> None:
+    other = await make_pair(db, 2, of=(pair.a, pair.b))
+    await pair.says(pair.b, Outcome.NOT_REACHABLE)
+    await other.says(pair.b, Outcome.NOT_REACHABLE)
+    await follow(db, REMINDED)
+    colleague = await make_reporter(db, 8, pair.a.organisation)
+    async with db.transaction():
+        await follow_signals(db, [pair.signals[0]], Place(colleague.organisation, colleague.id))
+
+    before = await told(db, REMINDED)
+    after = await reminders(db, REMINDED)
+
+    assert len(before) == 1
+    assert {letter.recipient for letter in after} == {pair.a.email, colleague.email}
+    files = {letter.recipient: [item.reference for item in letter.items] for letter in after}
+    assert files == {pair.a.email: ["A-2"], colleague.email: ["A-1"]}
+
+
+async def follow_signals(db: Db, signals: list[UUID], to: Place) -> None:
+    """Give signals of one reporter to another, and leave him the rest."""
+    await succession_store.update_signals(db, signals, to.reporter)
+    await succession.follow(db, signals, to, MATCHED.date())
 
 
 async def test_a2_any_number_of_workers_tell_each_step_once(

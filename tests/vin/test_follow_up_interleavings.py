@@ -157,22 +157,23 @@ def withdrawing(case: Case) -> Sequence[Work]:
     return end, case.note("ended")
 
 
-def destroying(case: Case) -> Sequence[Work]:
+def destroying(case: Case, place: int = 1) -> Sequence[Work]:
     """What somebody holds is left to the next sweep."""
-    done: list[int] = []
 
     async def destroy(db: Db) -> None:
-        done.append(await destroy_batch(db, NEXT_DAY))
+        await destroy_batch(db, NEXT_DAY)
 
-    async def note(_db: Db) -> None:
-        case.story += ["ended"] * any(done)
+    async def note(db: Db) -> None:
+        signal = case.pair.signals[place]
+        if not await db.fetchval("SELECT true FROM matching.signal WHERE id = $1", signal):
+            case.story.append("ended")
 
     return destroy, note
 
 
 def destroying_own(case: Case) -> Sequence[Work]:
     """The leg of the side that speaks, not the other's."""
-    return destroying(case)
+    return destroying(case, 0)
 
 
 def erasing_own(case: Case) -> Sequence[Work]:

@@ -191,6 +191,36 @@ async def test_m9_a_third_reporter_gets_one_notice_and_the_others_one_each_on_hi
     }
 
 
+async def test_m9_what_is_found_while_a_notice_waits_goes_into_it(
+    db: Db, reporters: list[Somebody]
+) -> None:
+    await db.execute("UPDATE registry.region SET digest_seconds = 20")
+    for reporter in reporters[:3]:
+        await arrive(db, registration(reporter, 1))
+        await match_all(db)
+
+    rows = await db.fetch(
+        """
+        SELECT reporter_id, party_id, array_agg(match_id ORDER BY match_id) AS matches
+          FROM notify.notice JOIN notify.notice_match ON notice_id = notice.id
+         GROUP BY notice.id
+        """
+    )
+    assert Counter((row["reporter_id"], len(row["matches"])) for row in rows) == {
+        (reporter.id, 2): 1 for reporter in reporters[:3]
+    }
+    assert {row["party_id"] for row in rows} == {each.organisation for each in reporters[:3]}
+    logged = await db.fetch(
+        """
+        SELECT object_id, jsonb_array_elements_text(detail -> 'notices')::uuid AS notice_id
+          FROM audit.entry
+         WHERE event = 'match.made'
+        """
+    )
+    told = await db.fetch("SELECT match_id, notice_id FROM notify.notice_match")
+    assert Counter(map(tuple, logged)) == Counter(map(tuple, told))
+
+
 async def test_m9_when_several_register_at_once_each_gets_one_notice(
     db: Db, reporters: list[Somebody]
 ) -> None:

@@ -79,6 +79,15 @@ async def test_g6_reporters_are_told_their_own_files_and_the_officer_whom_to_rea
     assert list(letter.references) == []
     assert {each.email for each in letter.reporters} == {a.email, b.email}
     assert {letter.municipality for letter in written} == {"Alkmaar"}
+    parties = await db.fetch(
+        """
+        SELECT delivery.party_id
+          FROM notify.delivery
+          JOIN notify.notice ON notice.id = notice_id
+         WHERE kind = 'moved'
+        """
+    )
+    assert {row["party_id"] for row in parties} == {a.organisation, b.organisation, None}
 
 
 async def test_s07_a_move_leaves_signals_with_their_reporters_and_outside_no_officer_is_told(

@@ -126,6 +126,16 @@ async def test_applying_the_demo_region_twice_changes_nothing(db: Db, db_url: st
     assert await dumped(db_url) == before
 
 
+async def test_a3_the_role_of_a_category_follows_the_file(db: Db) -> None:
+    data = region_data()
+    for role in (None, "local_team", "zvh", None):
+        data["categories"][0].pop("role", None)
+        data["categories"][0] |= {"role": role} if role else {}
+        await apply(db, data)
+        assert await db.fetchval("SELECT role FROM registry.category") == role
+        assert await apply(db, data) == []
+
+
 async def test_each_change_of_the_file_reaches_its_table_alone(db: Db) -> None:
     changes: dict[str, tuple[tuple[str | int, ...], object]] = {
         "region 1": (("policies",), {"hub_limit": 20}),

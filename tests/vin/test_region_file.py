@@ -70,6 +70,10 @@ BROKEN: dict[str, tuple[Callable[[Data], None], str]] = {
         change("categories", 0, "valid_from", to=datetime(2015, 1, 1)),  # noqa: DTZ001
         "categories[0].valid_from:",
     ),
+    "unknown role": (
+        change("categories", 0, "role", to="school_team"),
+        "categories[0].role:",
+    ),
     "period that ends first": (
         change(*SCHOOL, "agreements", 0, "valid_to", to=date(2023, 12, 31)),
         "organisations[0].agreements[0]: The last day lies before the first.",

@@ -66,6 +66,8 @@ def test_the_worker_knows_where_mail_goes() -> None:
     assert settings.smtp_tls is SmtpTls.REQUIRED
     assert settings.clock_offset == timedelta(days=-1)
     assert read_settings(WorkerSettings, WORKER).smtp_tls is SmtpTls.OPPORTUNISTIC
+    assert read_settings(WorkerSettings, WORKER).api_url is None
+    assert read_settings(WorkerSettings, {**WORKER, **BASES}).api_url == BASES["VIN_API_URL"]
 
 
 def test_a_mail_server_may_have_an_ipv6_address() -> None:

@@ -126,7 +126,7 @@ STOPS = frozenset(
         "matching.claim_queued",
         "matching.lock_signals",
         "matching.insert_matches",
-        "registry.hold_reporter",
+        "registry.hold_reporters",
         "match_store.share_legs",
         "commit",
     }

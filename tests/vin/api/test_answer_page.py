@@ -1,6 +1,8 @@
 """A1: the page behind the link in a mail, against a whole running VIN."""
 
 import asyncio
+import base64
+import hashlib
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -85,6 +87,9 @@ async def test_a1_the_page_shows_the_number_and_nothing_of_a_person_or_a_child(
     assert asked.number in page
     assert page.count('name="outcome"') == 4
     assert "<script" not in page
+    (style,) = re.findall("<style>(.*)</style>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in answer.headers["Content-Security-Policy"]
     for person in (asked.one, asked.other):
         for secret in (person.email, person.details["name"], person.details["phone"], "D-1"):
             assert secret not in page

@@ -22,6 +22,7 @@ from vin.client import (
     Demographic,
     Ground,
     Match,
+    Outcome,
     ProblemError,
     Registration,
     Reporter,
@@ -106,6 +107,11 @@ async def test_two_organisations_find_each_other_and_lose_sight_after_a_withdraw
     assert mine.contact.reachable == "office hours"
     assert await one.match(mine.number) == mine
     assert await one.match(mine.number, signal.id) == mine
+    said = await one.say(mine.number, Outcome.SPOKEN, new_to_me=False)
+    assert said.outcomes.own
+    assert (said.outcomes.own.outcome, said.outcomes.own.new_to_me) == (Outcome.SPOKEN, False)
+    heard = (await other.match(mine.number, theirs.signal_id)).outcomes
+    assert (heard.own, heard.other and heard.other.outcome) == (None, Outcome.SPOKEN)
     assert (await one.signal(signal.id)).processed_at is not None
     assert [each.id async for each in one.signals(first)] == [signal.id]
 
