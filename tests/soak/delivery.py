@@ -292,18 +292,20 @@ def main() -> int:
 
 def show(result: Result) -> None:
     """Print the figures."""
-    print(
-        f"  {result.deliveries} deliveries, {result.copies} mails and {result.calls} calls taken,"
-        f" {result.lost} lost, {result.duplicates} twice ({result.duplicates / max(1, result.deliveries):.2%}),"
-        f" {result.unflagged} not flagged"
+    share = result.duplicates / max(1, result.deliveries)
+    done, met = (
+        ", ".join(f"{count} x {kind}" for kind, count in sorted(each.items()))
+        for each in (result.done, result.met)
     )
     print(
+        f"  {result.deliveries} deliveries, {result.copies} mails and {result.calls} calls taken:"
+        f" {result.lost} lost, {result.duplicates} twice ({share:.2%}),"
+        f" {result.unflagged} not flagged\n"
         f"  {result.held} held ({result.held_accepted} had arrived), {result.dead} dead letters,"
         f" all settled {result.seconds_to_settle:.1f} s after the last fault,"
-        f" longest stream {result.longest_stream}"
+        f" longest stream {result.longest_stream}\n"
+        f"  faults: {done}\n  other servers: {met}"
     )
-    print("  faults: " + ", ".join(f"{n} x {kind}" for kind, n in sorted(result.done.items())))
-    print("  mail server: " + ", ".join(f"{n} x {kind}" for kind, n in sorted(result.met.items())))
     for sentence in result.broken[:20]:
         print(f"  BROKEN {sentence}")
 
