@@ -10,8 +10,7 @@ from asyncpg import PostgresConnectionError
 
 from notify import attempts, ledger, worker
 from notify.ledger import Channel
-from notify.queue import HIGH_WATER, Queue
-from notify.relay import relay_batch
+from notify.queue import HIGH_WATER
 from notify.retry import Result, State
 from notify.worker import Office, run_worker
 from tests.notify.conftest import Service
@@ -310,16 +309,16 @@ async def test_a_stop_does_not_wait_for_a_server_that_hangs(
     assert (state, attempt) in {("sending", 1), ("retry", 1)}
 
 
-async def test_a_bug_ends_the_worker(service: Service) -> None:
-    await service.append()
+async def test_a_notice_that_cannot_be_written_stops_no_other(service: Service) -> None:
+    unfit, _ = await service.append(2)
 
-    async def stumble(_: UUID) -> None:
-        raise LookupError
+    async def stumble(notice: UUID) -> None:
+        if notice == unfit:
+            raise LookupError
 
     service.letters.written = stumble
-    await Queue(service.redis).read(1, 0.001)
-    await relay_batch(service.pool, Queue(service.redis))
-    with pytest.RaisesGroup(LookupError):
-        await run_worker(service.office(), asyncio.Event())
+    async with service.running():
+        await service.settle(retry=1, sent=1)
 
-    assert service.peer.accepted == []
+    assert service.log.results().count(Result.UNREACHABLE) == 1
+    assert list(service.copies().values()) == [1]
