@@ -292,7 +292,22 @@ async def withdraw_sides(db: Db, signals: Collection[UUID]) -> list[UUID]:
 
 
 async def delete_empty(db: Db, notices: Collection[UUID]) -> list[UUID]:
-    """Delete those of these notices that tell of nothing any more; ids of all that is gone."""
+    """Delete those of these notices that tell of nothing any more; ids of all that is gone.
+
+    They are locked first: of two who empty a notice together, the second then sees what the
+    first took out.
+    """
+    await db.execute(
+        """
+        -- ledger.lock_notices
+        SELECT id
+          FROM notify.notice
+         WHERE id = ANY($1)
+         ORDER BY id
+           FOR UPDATE
+        """,
+        list(notices),
+    )
     rows = await db.fetch(
         """
         -- ledger.delete_empty
@@ -300,8 +315,8 @@ async def delete_empty(db: Db, notices: Collection[UUID]) -> list[UUID]:
              SELECT id
                FROM notify.notice
               WHERE id = ANY($1)
-                AND kind = 'match'
                 AND NOT EXISTS (SELECT FROM notify.notice_match WHERE notice_id = notice.id)
+                AND NOT EXISTS (SELECT FROM notify.notice_move WHERE notice_id = notice.id)
         ), delivery AS (
              SELECT id FROM notify.delivery WHERE notice_id IN (SELECT id FROM empty)
         ), gone AS (

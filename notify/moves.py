@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from notify import ledger
 from schemas.database import Db
 
 
@@ -95,23 +96,4 @@ async def withdraw(db: Db, signals: Collection[UUID]) -> list[UUID]:
         """,
         list(signals),
     )
-    gone = await db.fetch(
-        """
-        -- moves.delete_empty
-        WITH empty AS (
-             SELECT id
-               FROM notify.notice
-              WHERE id = ANY($1)
-                AND NOT EXISTS (SELECT FROM notify.notice_move WHERE notice_id = notice.id)
-        ), delivery AS (
-             SELECT id FROM notify.delivery WHERE notice_id IN (SELECT id FROM empty)
-        ), gone AS (
-             DELETE FROM notify.notice WHERE id IN (SELECT id FROM empty)
-        )
-        SELECT id FROM empty
-         UNION ALL
-        SELECT id FROM delivery
-        """,
-        list({row["notice_id"] for row in rows}),
-    )
-    return [row["id"] for row in gone]
+    return await ledger.delete_empty(db, {row["notice_id"] for row in rows})
