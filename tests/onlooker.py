@@ -4,14 +4,15 @@ import base64
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
 from matching import number
 from notify.mail import Letter, UndeliveredError, render
+from tests.api_on import DOMAINS, START, Value, access_token, element, permit_for
 from tests.world import SECRETS, Somebody
-from tests.worlds import DOMAINS, START, Value, World, access_token, element, permit_for
+from tests.worlds import World
 from vin.notices import NoticeComposer
 
 Json = dict[str, Any]
@@ -23,7 +24,7 @@ IDS = re.compile(
 UNTOLD = {"Date", "Content-Length"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """One thing that the onlooker does; what it does not need of this it leaves alone.
 
@@ -234,7 +235,7 @@ class Onlooker:
 
     def written(self, letter: Letter) -> list[str]:
         """A letter as it is mailed."""
-        items = sorted(letter.items, key=lambda item: self.unnamed([item.email, item.number]))
+        items = sorted(letter.items, key=lambda item: self.unnamed(asdict(item)))
         mail = render(replace(letter, items=items), UUID(int=0), "vin@vin.test", START)
         parts = [part.get_content() for part in mail.walk() if not part.is_multipart()]
         return [str(mail.items()), *parts]

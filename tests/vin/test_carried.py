@@ -14,7 +14,7 @@ from tests.changing import household_replaced, relate, relation
 from tests.interleave import Observer, Session, Work, every_order
 from tests.steps import NOW
 from tests.views import everything
-from tests.world import Somebody, make_region, make_reporters, registration, token
+from tests.world import Somebody, make_region, make_reporter, make_reporters, registration, token
 from vin.changes import replace_household
 from vin.hubs import Release, release_hub
 from vin.retention import Ending, end_by_operator
@@ -127,13 +127,11 @@ async def have_hub(db: Db) -> None:
     )
 
 
-async def family(db: Db, reporters: Sequence[Somebody], *, told: bool) -> list[UUID]:
-    """Two matched signals on one child whose parent is a hub; if `told`, the register says so."""
+async def family(db: Db, pair: Sequence[Somebody], *, told: bool) -> list[UUID]:
+    """Two signals on one child whose parent is a hub; if `told`, the register says so."""
     for table in ("matching.match", "matching.signal", "matching.hub", "audit.entry"):
         await db.execute(f"DELETE FROM {table}")  # noqa: S608
-    signals = await steps.register(
-        db, *(registration(each, 1, parents=[7]) for each in reporters[:2])
-    )
+    signals = await steps.register(db, *(registration(each, 1, parents=[7]) for each in pair))
     if told:
         await relate(db, relation(1, [7]))
     await have_hub(db)
@@ -152,15 +150,26 @@ GIVEN_UP = [
 
 
 @pytest.mark.parametrize("ways", GIVEN_UP)
+@pytest.mark.parametrize("matched", [True, False])
 async def test_what_two_give_up_at_once_is_forgotten_whatever_their_order(
-    db: Db, connections: list[Db], reporters: list[Somebody], ways: tuple[str, str]
+    db: Db,
+    connections: list[Db],
+    reporters: list[Somebody],
+    ways: tuple[str, str],
+    *,
+    matched: bool,
 ) -> None:
+    """Whether or not they meet at a match before: two of one match unit have none."""
+    one, other, _ = reporters
+    if not matched:
+        other = await make_reporter(db, 9, one.organisation, one.match_unit)
     told = "other parents" not in ways
     observer = Observer(db)
 
     async def begin() -> list[Session]:
-        signals = await family(db, reporters, told=told)
-        works = [giving_up(*each) for each in zip(ways, signals, reporters, strict=False)]
+        signals = await family(db, [one, other], told=told)
+        assert await db.fetchval("SELECT count(*) FROM matching.match") == matched
+        works = [giving_up(*each) for each in zip(ways, signals, [one, other], strict=True)]
         return [
             Session(connection, STOPS, [work], observer)
             for connection, work in zip(connections, works, strict=True)
@@ -176,7 +185,7 @@ async def test_a_decision_on_a_hub_and_giving_it_up_at_once_do_not_wait_for_each
     observer = Observer(db)
 
     async def begin() -> list[Session]:
-        signal, _ = await family(db, reporters, told=False)
+        signal, _ = await family(db, reporters[:2], told=False)
         hub = await hub_of(db)
         assert hub
         order = Release(hub=hub, purpose="one family", operator="operator")

@@ -84,6 +84,20 @@ async def test_s03_twice_a_colleague_two_match_units_and_one_person_with_two_emp
     assert first.email in await other.knows()
 
 
+async def test_s03_m8_attendance_officer_and_local_team_of_one_municipality_match(
+    crowd: Crowd,
+) -> None:
+    one, municipality = child(), 8
+    team, attendance = [
+        await crowd.person(municipality, unit=unit) for unit in ("wijkteam", "leerplicht")
+    ]
+    await team.registers(one)
+    await attendance.registers(one)
+
+    assert await team.knows() == {attendance.email: "child"}
+    assert await attendance.knows() == {team.email: "child"}
+
+
 async def test_s04_unjustified_leaves_nothing_and_risk_gone_a_history_for_the_new_one_alone(
     crowd: Crowd,
 ) -> None:

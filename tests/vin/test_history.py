@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from schemas.database import Db
+from tests.changing import rehouse
 from tests.steps import NOW, end, look, match_all, register, sides_of
 from tests.views import everything
 from tests.world import SECRETS, Somebody, make_region, make_reporter, make_reporters, registration
@@ -113,6 +114,21 @@ async def test_l6_a_siblings_archive_and_ones_own_are_not_offered(
     assert await notice_of(db, other, b, later) is None
     assert await notice_of(db, again, a, later) is None
     assert await notice_of(db, near, colleague, later) is None
+
+
+async def test_l6_who_matched_with_it_knows_of_it_and_is_not_told_when_his_keys_change(
+    db: Db, reporters: list[Somebody]
+) -> None:
+    a, b, *_ = reporters
+    (old,) = await register(db, registration(a, 1))
+    later = NOW + timedelta(hours=1)
+    own = await arrive(db, b, later)
+    await end(db, old, a, now=later)
+
+    await rehouse(db, own, b, [7], now=later)
+    await match_all(db, now=later)
+
+    assert await notice_of(db, own, b, later) is None
 
 
 async def test_l6_anothers_history_is_not_there_and_an_ended_signal_opens_nothing(

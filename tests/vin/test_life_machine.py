@@ -11,16 +11,13 @@ from tests.machine import Bench, machine_on
 
 STEPS = 50
 SOAK_STEPS = int(os.environ.get("SOAK_STEPS", "0"))
+# To make a failure smaller may take minutes, so only `scripts/soak life` does that.
+PHASES = [Phase.explicit, Phase.generate, *([Phase.shrink] if "SOAK_SHRINK" in os.environ else [])]
 
-every = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
-# Without making a failure smaller, which may take minutes: `scripts/soak life` does that.
-short = settings(
-    every,
-    max_examples=25,
-    stateful_step_count=20,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],
+every = settings(
+    deadline=None, suppress_health_check=list(HealthCheck), database=None, phases=PHASES
 )
+short = settings(every, max_examples=25, stateful_step_count=20, derandomize=True)
 long = settings(every, max_examples=max(1, SOAK_STEPS // STEPS), stateful_step_count=STEPS)
 
 

@@ -279,13 +279,14 @@ async def test_s11_a_death_in_the_feed_leaves_nothing(
     assert await index.fetchval(signal, reporter.signals[0]) == 0
 
 
-async def test_s07_a_move_within_the_region_leaves_the_signal_with_its_reporter(
-    crowd: Crowd, feed: Person
+@pytest.mark.parametrize("municipality", ["GM0361", "GM0363"])
+async def test_s07_a_move_inside_or_outside_the_region_leaves_the_signal_with_its_reporter(
+    crowd: Crowd, feed: Person, municipality: str
 ) -> None:
     one, reporter = ("bsn", fresh_bsn()), await crowd.person(0)
     await reporter.registers(one)
     before = await reporter.client.read("signals", reporter.signals[0])
 
-    await deliver(feed, await told(feed, one, movedTo="GM0361"))
+    await deliver(feed, await told(feed, one, movedTo=municipality))
 
     assert await reporter.client.read("signals", reporter.signals[0]) == before
