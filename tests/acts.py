@@ -100,8 +100,8 @@ def arriving(case: Case, by: Somebody | None = None) -> Part:
 
 
 def joining(case: Case) -> Part:
-    """`c` does, later."""
-    return arriving(case, case.c)
+    """`c` does, later; to a match that is there it makes a difference only by what it locks."""
+    return replace(arriving(case, case.c), stops=frozenset({"matching.lock_signals", "commit"}))
 
 
 def withdrawing(case: Case, ground: str = "risk_gone", by: Somebody | None = None) -> Part:

@@ -242,8 +242,9 @@ async def let_on(sessions: Sequence[Session]) -> None:
 async def settle(sessions: Sequence[Session]) -> None:
     """Wait until each session rests or waits for one that does; DeadlockError if none rests."""
     left = [session for session in sessions if not session.task.done()]
+    looks = count(1)
     while running := [session for session in left if not session.rests]:
-        await running[0].rest(LOOK_SECONDS)
+        await running[0].rest(LOOK_SECONDS * next(looks))
         running = [session for session in left if not session.rests]
         if running and set(running) <= await sessions[0].observer.blocked(sessions):
             break

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.onlooker import Call, Onlooker
-from tests.plots import Script, scripts
+from tests.plots import CHILDREN, COUPLE, HOME, LAST, Come, Detail, End, Script, Step, Wait, scripts
 from tests.worlds import World, world
 
 STEPS = 15
@@ -55,3 +55,34 @@ async def test_s01_s08_an_onlooker_sees_the_same_in_worlds_that_differ_in_what_i
     )
 
     assert one == other
+
+
+MONTH = pytest.mark.xfail(reason="an unjustified leg takes its void match along", strict=True)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ("erased", "rehoused"),
+        pytest.param(("unjustified", "erased"), marks=MONTH),
+        pytest.param(("unjustified", "rehoused"), marks=MONTH),
+    ],
+)
+async def test_m12_also_after_a_month_nothing_tells_why_a_match_is_void(
+    worlds: tuple[World, World], how: tuple[str, str]
+) -> None:
+    family = (*COUPLE, HOME)
+    own = Call("register", by=0, whose="own", place=0, child=CHILDREN[0], family=family, twist="")
+    detail = Detail(COUPLE, stranger=False, address=None, seconds_ago=0)
+    come = Come(
+        100,
+        child=("bsn", 100),
+        couple=True,
+        alone=False,
+        shielded=False,
+        details=(detail, detail),
+    )
+    steps: list[Step] = [own, come, End(come, 0, how), Wait(40), *LAST]
+    script = Script(address_rule=False, mail_late=False, steps=steps)
+
+    assert await seen_in(worlds[0], 0, script) == await seen_in(worlds[1], 1, script)
