@@ -31,17 +31,16 @@ async def select_crowded(
                 AND (SELECT count(*)
                        FROM (SELECT FROM matching.token AS other
                               WHERE other.token = mine.token LIMIT $2 + 1) AS first) > $2)
-        SELECT crowded.token, best.token AS child, signal.remove_on, signal.destroy_by,
-               greatest(signal.registered_at, carried.added_at, best.added_at) AS arrived_at
+        SELECT crowded.token, coalesce(child.token, weak.token) AS child, weak.token AS name,
+               child.added_at AS found_at, signal.remove_on, signal.destroy_by,
+               coalesce(carried.added_at, signal.registered_at) AS arrived_at
           FROM crowded
           JOIN matching.token AS carried ON carried.token = crowded.token
           JOIN matching.signal ON signal.id = carried.signal_id AND signal.status = 'live'
-          JOIN LATERAL (
-               SELECT token, added_at
-                 FROM matching.token
-                WHERE signal_id = signal.id AND role IN ('child', 'weak')
-                ORDER BY role
-                LIMIT 1) AS best ON true
+          LEFT JOIN matching.token AS child
+            ON child.signal_id = signal.id AND child.role = 'child'
+          LEFT JOIN matching.token AS weak
+            ON weak.signal_id = signal.id AND weak.role = 'weak'
         """,
         signals,
         limit,
@@ -51,6 +50,8 @@ async def select_crowded(
         members[Token(row["token"])].append(
             Member(
                 child=Token(row["child"]),
+                name=row["name"],
+                found_at=row["found_at"],
                 arrived_at=row["arrived_at"],
                 remove_on=row["remove_on"],
                 destroy_by=row["destroy_by"],

@@ -125,12 +125,19 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A live signal that carries a household token, and its child's best key.
+    """A live signal that carries a household token since `arrived_at`.
 
-    `arrived_at` is when it had both.
+    Its child's best key is `child`; where the number was found later, `name` until then.
     """
 
     child: Token = field(repr=False)
+    name: Token | None = field(default=None, repr=False)
+    found_at: datetime | None = None
     arrived_at: datetime
     remove_on: date
     destroy_by: date
+
+    def child_at(self, at: datetime) -> Token:
+        """The best key of its child at that instant."""
+        early = self.found_at is not None and at < self.found_at
+        return self.name if early and self.name is not None else self.child

@@ -54,7 +54,7 @@ def may_match(a: Signal, b: Signal, at: datetime) -> bool:
 
 
 def are_strangers(a: Signal, b: Signal) -> bool:
-    """Two people (M7) of two match units (M1)."""
+    """Two people (M7) of two match units (M1); an organisation may have several (M8)."""
     return (
         a.match_unit != b.match_unit
         and a.reporter != b.reporter
@@ -134,12 +134,12 @@ def standing_hubs(a: Signal, b: Signal, hubs: Mapping[Token, Hub], matched_at: d
 def hub_since(members: Iterable[Member], limit: int) -> datetime | None:
     """M5: when a household token came to more than `limit` live children, if it did.
 
-    It depends on when signals got the token, not on when a matcher looked.
+    It depends on when signals got their keys, not on when a matcher looked.
     """
-    arrived: list[Member] = []
-    for member in sorted(members, key=lambda each: each.arrived_at):
-        arrived.append(member)
-        live = (each for each in arrived if within_dates(each, member.arrived_at))
-        if len({each.child for each in live}) > limit:
-            return member.arrived_at
+    known = list(members)
+    moments = {at for each in known for at in (each.arrived_at, each.found_at) if at}
+    for at in sorted(moments):
+        here = (each for each in known if each.arrived_at <= at and within_dates(each, at))
+        if len({each.child_at(at) for each in here}) > limit:
+            return at
     return None

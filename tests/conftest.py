@@ -77,7 +77,9 @@ async def make_database(servers: Servers) -> AsyncIterator[MakeDatabase]:
             await migrate(beside(servers.postgres, made[package]), migrations(package))
         name = f"vin_test_{uuid4().hex}"
         names.append(name)
-        await on_server(servers.postgres, f'CREATE DATABASE "{name}" TEMPLATE "{made[package]}"')
+        # Copying files takes a third of the time that writing through the log takes.
+        copy = f'CREATE DATABASE "{name}" TEMPLATE "{made[package]}" STRATEGY file_copy'
+        await on_server(servers.postgres, copy)
         return beside(servers.postgres, name)
 
     yield make

@@ -97,11 +97,13 @@ class Docket:
         self, signal: Signal, family: frozenset[Key], at: datetime | None = None
     ) -> None:
         """Keys that stay are as old as they were; the others came `at`, or with the signal."""
-        for key in signal.household - family:
+        lost = signal.household - family
+        for key in lost:
             signal.added.pop(key, None)
         if at is not None:
             signal.added |= dict.fromkeys(family - signal.household, at)
         signal.household = family
+        self.forget_hubs(lost)
 
     def settle(self, changed: Collection[Signal]) -> None:
         """M11, M12: an open match rests on the keys as they are now, or is void."""
@@ -182,6 +184,7 @@ class Docket:
             elif match.status == "open":
                 match.status = "closed"
         self.forget_family(signal.child)
+        self.forget_hubs(signal.household)
 
     def matches_of(self, signal: Signal) -> list[Match]:
         return [match for match in self.matches if signal in match.legs]
@@ -224,14 +227,13 @@ class Docket:
         for notice in self.notices:
             notice.tells = {tell for tell in notice.tells if tell[1] is not signal}
         self.forget_family(signal.child)
-        self.forget_hubs(signal)
+        self.forget_hubs(signal.household)
 
-    def forget_hubs(self, signal: Signal) -> None:
+    def forget_hubs(self, keys: frozenset[Key]) -> None:
         """D1: a hub is known as long as somebody carries the key."""
-        if signal.ground != "unjustified":
-            carried = {k for s in self.signals if self.outlives(s) for k in s.household}
-            for key in signal.household - carried:
-                self.rules.hubs.pop(key, None)
+        carried = {key for s in self.signals if self.outlives(s) for key in s.household}
+        for key in keys - carried:
+            self.rules.hubs.pop(key, None)
 
     def forget_family(self, child: int | None) -> None:
         """D1: what the register told is kept for signals, so not longer than these."""

@@ -60,6 +60,11 @@ class Signal:
     def best_key(self) -> Key:
         return ("name", self.name or 0) if self.child is None else ("child", self.child)
 
+    def best_key_at(self, at: datetime) -> Key:
+        """M11: by name until the number was found."""
+        number_came = self.has_since(self.best_key)
+        return self.best_key if number_came <= at or self.name is None else ("name", self.name)
+
     @property
     def keys(self) -> set[Key]:
         known = {("name", self.name), ("child", self.child)}
@@ -145,10 +150,10 @@ class Rules:
         found = {}
         for key in set(keys) - self.hubs.keys() - self.excluded:
             living = [s for s in signals if key in s.household and not s.destroyed and not s.ground]
-            for last in sorted(living, key=lambda s: s.has_since(key), reverse=True):
-                at = last.has_since(key)
+            changes = {s.has_since(each) for s in living for each in (key, s.best_key)}
+            for at in sorted(changes, reverse=True):
                 here = [s for s in living if s.has_since(key) <= at and s.may_match_at(at)]
-                if len({s.best_key for s in here}) > self.hub_limit:
+                if len({s.best_key_at(at) for s in here}) > self.hub_limit:
                     found[key] = at
         return found
 

@@ -81,14 +81,9 @@ def hub_starts(facts: Sequence[Fact], limit: int) -> dict[Key, int]:
     """The step at which each household key came to more than `limit` children."""
     starts: dict[Key, int] = {}
     for key in {key for fact in facts for key in fact.keys}:
-        children: set[Key] = set()
-        arrived = [
-            (max(came(fact, key), came(fact, who(fact))), who(fact))
-            for fact in facts
-            if key in fact.keys
-        ]
-        for step, child in sorted(arrived):
-            children.add(child)
+        carriers = [fact for fact in facts if key in fact.keys]
+        for step in sorted({came(fact, each) for fact in carriers for each in (key, who(fact))}):
+            children = {who_then(fact, step) for fact in carriers if came(fact, key) <= step}
             if len(children) > limit:
                 starts.setdefault(key, step)
     return starts
@@ -96,6 +91,12 @@ def hub_starts(facts: Sequence[Fact], limit: int) -> dict[Key, int]:
 
 def who(fact: Fact) -> Key:
     return ("child", fact.child) if fact.child is not None else ("name", fact.name or 0)
+
+
+def who_then(fact: Fact, step: int) -> Key:
+    """By name, as long as the number was not found."""
+    is_named = fact.name is not None and came(fact, who(fact)) > step
+    return ("name", fact.name or 0) if is_named else who(fact)
 
 
 @dataclass

@@ -17,6 +17,8 @@ code = "nhn"
 name = "Region"
 
 [policies]
+address_rule = true
+excluded_addresses = "excluded.ndjson"
 holder = { organisation = "city", unit = "team" }
 
 [[municipalities]]
@@ -92,6 +94,7 @@ def own_region(folder: Path) -> Iterator[Up]:
     keys = {code: folder / f"{code}.pem" for code in NAMES}
     for path in keys.values():
         path.write_bytes(new_client_key())
+    (folder / "excluded.ndjson").touch()
     file.write_text(REGION + "".join(organisation(code, keys[code]) for code in NAMES))
     with running(folder / "up", "--region", str(file)) as up:
         for entry in up.ready["clients"]:

@@ -122,11 +122,11 @@ class Crowd:
         return Person(client, name, known)
 
 
-async def operate(up: Up, *command: str) -> str:
+async def operate(up: Up, *command: str, **environment: str) -> str:
     """Run an operator's command on a running index."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "vin", *command),
-        env={"DATABASE_URL": up.ready["databaseUrl"], "PATH": "/usr/bin:/bin"},
+        env={"DATABASE_URL": up.ready["databaseUrl"], "PATH": "/usr/bin:/bin", **environment},
         stdout=asyncio.subprocess.PIPE,
     )
     output, _ = await process.communicate()

@@ -64,7 +64,9 @@ def add_up(commands: Commands) -> None:
     command.add_argument("--port", type=int, default=DEFAULT_PORT, metavar="P")
     command.add_argument("--smtp", metavar="HOST:PORT", help="instead of the built-in mail server")
     command.add_argument("--region", type=Path, metavar="FILE", help="instead of the demo region")
-    command.add_argument("--clock-offset", type=int, default=0, metavar="SECONDS")
+    command.add_argument(
+        "--clock-offset", type=int, default=0, metavar="SECONDS", help="how far ahead the clock is"
+    )
     command.set_defaults(run=run_up)
 
 
@@ -88,7 +90,7 @@ def add_services(commands: Commands) -> None:
     services = {
         "api": ("the index's HTTP service", ApiSettings, wiring.run_api),
         "keyholder": ("the key holder's HTTP service", KeyholderSettings, wiring.run_keyholder),
-        "worker": ("matcher, relay and notifier", WorkerSettings, wiring.run_worker_process),
+        "worker": ("matcher, sweeper and notifier", WorkerSettings, wiring.run_worker_process),
         "migrate": ("bring the databases to this version", MigrateSettings, wiring.run_migrate),
     }
     for name, (text, kind, start) in services.items():

@@ -189,12 +189,12 @@ async def forget_outcomes(db: Db, signal: UUID) -> None:
 
 
 async def forget_details(db: Db, signal: UUID) -> None:
-    """Take a destroyed signal out of the entries on matches that outlive it."""
+    """Take a destroyed signal, and its notice, out of the entries on matches that outlive it."""
     await db.execute(
         """
         -- audit.forget_details
         UPDATE audit.entry
-           SET detail = detail - 'signals' - 'signal'
+           SET detail = detail - 'signals' - 'signal' - 'notices'
          WHERE object_id IN (SELECT match_id FROM matching.match_side WHERE signal_id = $1)
         """,
         signal,

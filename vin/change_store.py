@@ -102,20 +102,25 @@ async def insert_child(db: Db, signal: UUID, child: Token, at: datetime) -> None
 
 async def replace_household(
     db: Db, signal: UUID, household: Sequence[tuple[Role, Token]], at: datetime
-) -> None:
-    """Give a locked signal these household keys and no others; those that stay are not touched."""
-    await db.execute(
+) -> list[UUID]:
+    """Give a locked signal these household keys and no others; the tokens that it lost.
+
+    Keys that stay are not touched.
+    """
+    rows = await db.fetch(
         """
         -- change_store.delete_household
         DELETE FROM matching.token
          WHERE signal_id = $1
            AND role IN ('parent', 'address')
            AND token <> ALL($2::uuid[])
+        RETURNING token
         """,
         signal,
         [key.lookup for _, key in household],
     )
     await insert_keys(db, signal, household, at)
+    return [row["token"] for row in rows]
 
 
 async def insert_keys(

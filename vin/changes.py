@@ -17,7 +17,7 @@ from matching.model import Hub, Link, Role, SignalId
 from matching.rules import find_link, standing_hubs, within_dates
 from schemas.database import Db
 from schemas.dates import local_date
-from vin import audit, change_store, registry, relation_store, store
+from vin import audit, carried, change_store, registry, relation_store, store
 from vin.audit import Entry, Event
 from vin.change_store import OpenMatch, OwnKeys
 from vin.crypto.pseudonym import Token
@@ -78,8 +78,8 @@ async def find_child(db: Db, request: ChildFound, now: datetime) -> None:
     if not await store.claim_children(db, [claim], local_date(now)):
         raise DuplicateSignalError
     await change_store.insert_child(db, own.signal, request.child, now)
-    await relation_store.take_relations(db, [own.signal], now)
-    await settle(db, [own.signal], request.actor, now)
+    lost = await relation_store.take_relations(db, [own.signal], now)
+    await settle(db, [own.signal], lost, request.actor, now)
     await audit.append(db, now, [signal_entry(Event.SIGNAL_CHILD_FOUND, request)])
 
 
@@ -87,8 +87,8 @@ async def replace_household(db: Db, request: HouseholdReplaced, now: datetime) -
     """M12: give a signal other household keys; what the register told of a child stands above."""
     own = await lock_changeable(db, request, now)
     if own.child is None or not await relation_store.is_known(db, own.child):
-        await change_store.replace_household(db, own.signal, request.household, now)
-        await settle(db, [own.signal], request.actor, now)
+        lost = await change_store.replace_household(db, own.signal, request.household, now)
+        await settle(db, [own.signal], lost, request.actor, now)
     await audit.append(db, now, [signal_entry(Event.SIGNAL_HOUSEHOLD_REPLACED, request)])
 
 
@@ -130,12 +130,18 @@ async def spend_permit(db: Db, permit: PermitShown, reporter_id: str) -> None:
         raise PermitSpentError
 
 
-async def settle(db: Db, signals: Collection[UUID], actor: Actor, now: datetime) -> None:
-    """Decide anew on the matches of locked signals whose keys changed, and have more looked for."""
+async def settle(
+    db: Db, signals: Collection[UUID], lost: Collection[UUID], actor: Actor, now: datetime
+) -> None:
+    """Decide anew on the matches of locked signals whose keys changed, and have more looked for.
+
+    `lost` are the tokens that they carry no more.
+    """
     verdicts = await decide_again(db, signals, now)
     await change_store.update_matches(db, verdicts)
     await change_store.enqueue_changed(db, signals)
     await audit.append(db, now, [match_entry(match, link, actor) for match, link in verdicts])
+    await carried.forget_uncarried(db, lost)
 
 
 async def decide_again(

@@ -96,7 +96,25 @@ async def release_hub(db: Db, release: Release, now: datetime) -> int:
 
 
 async def lock_hub(db: Db, hub: UUID) -> UUID | None:
-    """Lock a hub that was not released yet; its token."""
+    """Lock a hub that was not released yet; its token.
+
+    Who carries it is locked first, as by whoever gives the token up (`vin.carried`).
+    """
+    await db.execute(
+        """
+        -- hubs.lock_carriers
+        SELECT id
+          FROM matching.signal
+         WHERE id = ANY(ARRAY(
+               SELECT signal_id
+                 FROM matching.hub
+                 JOIN matching.token USING (token)
+                WHERE hub.id = $1))
+         ORDER BY id
+           FOR NO KEY UPDATE
+        """,
+        hub,
+    )
     token: UUID | None = await db.fetchval(
         """
         -- hubs.lock_hub

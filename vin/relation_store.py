@@ -119,12 +119,13 @@ async def lock_outdated(db: Db, signals: Collection[UUID]) -> list[UUID]:
     return [row["id"] for row in rows]
 
 
-async def take_relations(db: Db, signals: Collection[UUID], at: datetime | None) -> None:
-    """Give locked signals the household that the register told of; keys that stay are not touched.
+async def take_relations(db: Db, signals: Collection[UUID], at: datetime | None) -> list[UUID]:
+    """Give locked signals the household that the register told of; the tokens that they lost.
 
-    `at` is when they got the new ones, None: with the signal itself.
+    Keys that stay are not touched. `at` is when they got the new ones, None: with the signal
+    itself.
     """
-    await db.execute(
+    rows = await db.fetch(
         """
         -- relation_store.delete_supplied
         DELETE FROM matching.token AS supplied
@@ -137,6 +138,7 @@ async def take_relations(db: Db, signals: Collection[UUID], at: datetime | None)
            AND NOT EXISTS (
                SELECT FROM matching.relation_token AS kept
                 WHERE kept.child = mine.token AND kept.token = supplied.token)
+        RETURNING supplied.token
         """,
         list(signals),
     )
@@ -156,3 +158,4 @@ async def take_relations(db: Db, signals: Collection[UUID], at: datetime | None)
         list(signals),
         at,
     )
+    return [row["token"] for row in rows]

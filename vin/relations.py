@@ -72,8 +72,8 @@ async def renew(db: Db, signals: Sequence[UUID], actor: Actor, now: datetime) ->
     """Give locked signals the family that the register has, where theirs is another."""
     outdated = await relation_store.lock_outdated(db, signals)
     if outdated:
-        await relation_store.take_relations(db, outdated, now)
-        await settle(db, outdated, actor, now)
+        lost = await relation_store.take_relations(db, outdated, now)
+        await settle(db, outdated, lost, actor, now)
 
 
 async def apply_relations(db: Db, claimed: Sequence[SignalId], now: datetime) -> bool:
@@ -86,8 +86,8 @@ async def apply_relations(db: Db, claimed: Sequence[SignalId], now: datetime) ->
     outdated = await relation_store.lock_outdated(db, claimed)
     if not outdated:
         return False
-    await relation_store.take_relations(db, outdated, None)
-    await settle(db, outdated, MATCHER, now)
+    lost = await relation_store.take_relations(db, outdated, None)
+    await settle(db, outdated, lost, MATCHER, now)
     await signal_store.enqueue(db, [each for each in claimed if each not in set(outdated)])
     return True
 

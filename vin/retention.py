@@ -4,7 +4,7 @@ Rules elsewhere go by dates, so nothing depends on how far this is. Whatever is 
 gone from every table; of the log, actor, action, time and result stay (G3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
@@ -12,9 +12,9 @@ from uuid import UUID
 from notify import ledger, moves, steps
 from schemas.database import Db
 from schemas.dates import ARCHIVE_YEARS, local_date, local_midnight, years_after
-from vin import audit, retention_store
+from vin import audit, carried, retention_store
 from vin.audit import Entry, Event
-from vin.errors import NotFoundError
+from vin.errors import NotFoundError, StartError
 from vin.store import RETRY_KEPT
 
 BATCH = 100
@@ -37,7 +37,7 @@ async def expire_batch(db: Db, now: datetime) -> int:
         [local_midnight(day) for _, day in due],
         [archive_end(day) for _, day in due],
     )
-    matches = await retention_store.close_matches(db, signals, "closed")
+    matches = await retention_store.close_matches(db, signals)
     await audit.append(db, now, [sweeper_entry(Event.SIGNALS_EXPIRED, len(due), matches)])
     return len(due)
 
@@ -49,7 +49,9 @@ def archive_end(ended_on: date) -> date:
 
 async def destroy_batch(db: Db, now: datetime) -> int:
     """L3, L4: destroy what is due, in any state."""
-    due = await retention_store.lock_due(db, local_date(now), now - VOID_KEPT, BATCH)
+    due = await retention_store.select_due(db, local_date(now), now - VOID_KEPT, BATCH)
+    await retention_store.lock_queued(db, due)
+    due = await retention_store.lock_free_signals(db, due)
     if due:
         matches = await destroy(db, due)
         await audit.append(db, now, [sweeper_entry(Event.SIGNALS_DESTROYED, len(due), matches)])
@@ -68,34 +70,43 @@ async def destroy(db: Db, signals: Sequence[UUID]) -> int:
     gone = await ledger.withdraw_matches(db, matches)
     gone += await moves.withdraw(db, signals)
     gone += await steps.withdraw(db, matches=matches, signals=signals)
+    gone += await retention_store.delete_history(db, signals)
     await audit.forget_objects(db, [*signals, *matches, *gone])
-    await retention_store.delete_signals(db, signals)
+    await carried.forget_uncarried(db, await retention_store.delete_signals(db, signals))
     return len(matches)
 
 
 async def erase(db: Db, signal: UUID) -> None:
     """Destroy one locked signal; its matches stay void in sight of the other sides (L5)."""
-    await retention_store.close_matches(db, [signal], "void")
+    await retention_store.leave_matches(db, signal)
     gone = await ledger.withdraw_sides(db, [signal])
     gone += await moves.withdraw(db, [signal])
     gone += await steps.withdraw(db, signals=[signal])
+    gone += await retention_store.delete_history(db, [signal])
     await audit.forget_objects(db, [signal, *gone])
     await audit.forget_outcomes(db, signal)
     await audit.forget_details(db, signal)
     await retention_store.delete_sides(db, [signal])
-    await retention_store.delete_signals(db, [signal])
+    tokens = await retention_store.delete_signals(db, [signal])
     lone = await retention_store.delete_lone_matches(db)
     gone = await ledger.withdraw_matches(db, lone) + await steps.withdraw(db, matches=lone)
     await audit.forget_objects(db, [*lone, *gone])
+    await carried.forget_uncarried(db, tokens)
 
 
 async def destroy_child(db: Db, child: UUID, now: datetime) -> int:
     """S11: after a death all signals on the child go, whoever registered them. How many."""
-    signals = await retention_store.lock_same_child(db, child)
+    signals = await lock(db, await retention_store.select_same_child(db, child))
     if signals:
         matches = await destroy(db, signals)
         await audit.append(db, now, [sweeper_entry(Event.SIGNALS_DESTROYED, len(signals), matches)])
     return len(signals)
+
+
+async def lock(db: Db, signals: Collection[UUID]) -> list[UUID]:
+    """Lock signals that are to be destroyed, in the order of everyone's locks; those found."""
+    await retention_store.lock_queued(db, signals)
+    return await retention_store.lock_signals(db, signals)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,15 +121,13 @@ class Ending:
 
 async def end_by_operator(db: Db, order: Ending, now: datetime) -> int:
     """End a signal as `erased`, `objected` or `deceased` (all signals on the child). How many."""
-    if not await retention_store.lock_signal(db, order.signal):
-        raise NotFoundError
-    child = await retention_store.select_child(db, order.signal)
-    ended = 1
-    if order.ground == "deceased" and child is not None:
-        ended = await destroy_child(db, child, now)
-    elif order.ground == "deceased":
-        await destroy(db, [order.signal])
+    if order.ground == "deceased":
+        signals = await lock_deceased(db, order.signal)
+        await destroy(db, signals)
     else:
+        signals = await lock(db, [order.signal])
+        if not signals:
+            raise NotFoundError
         await erase(db, order.signal)
     entry = Entry(
         event=Event.SIGNAL_ENDED,
@@ -127,10 +136,27 @@ async def end_by_operator(db: Db, order: Ending, now: datetime) -> int:
         object_kind="signal",
         object_id=None,
         purpose=order.purpose,
-        detail={"ground": order.ground, "signals": ended},
+        detail={"ground": order.ground, "signals": len(signals)},
     )
     await audit.append(db, now, [entry])
-    return ended
+    return len(signals)
+
+
+async def lock_deceased(db: Db, signal: UUID) -> list[UUID]:
+    """Lock a signal and all others on its child.
+
+    The number of the child may be found while this waits. The rest could then be locked only
+    out of order, so StartError asks the operator to order it again.
+    """
+    child = await retention_store.select_child(db, signal)
+    same = await retention_store.select_same_child(db, child)
+    signals = await lock(db, {signal, *same})
+    if signal not in signals:
+        raise NotFoundError
+    if await retention_store.select_child(db, signal) != child:
+        message = "This signal was changed a moment ago; nothing was destroyed. Try again."
+        raise StartError(message)
+    return signals
 
 
 def sweeper_entry(event: Event, signals: int, matches: int) -> Entry:

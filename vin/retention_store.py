@@ -55,8 +55,8 @@ async def expire(
     )
 
 
-async def close_matches(db: Db, signals: Collection[UUID], status: str) -> int:
-    """Close or void the matches of locked signals, in one order; what is void stays void."""
+async def close_matches(db: Db, signals: Collection[UUID]) -> int:
+    """Close the open matches of locked signals, in one order. How many."""
     done = await db.execute(
         """
         -- retention_store.close_matches
@@ -64,25 +64,47 @@ async def close_matches(db: Db, signals: Collection[UUID], status: str) -> int:
              SELECT id
                FROM matching.match
               WHERE (signal_a = ANY($1) OR signal_b = ANY($1))
-                AND status NOT IN ('void', $2)
+                AND status = 'open'
               ORDER BY id
                 FOR UPDATE)
         UPDATE matching.match
-           SET status = $2
+           SET status = 'closed'
           FROM mine
          WHERE match.id = mine.id
         """,
         list(signals),
-        status,
     )
     return int(done.split()[-1])
 
 
-async def lock_due(db: Db, today: date, unjustified_before: datetime, limit: int) -> list[UUID]:
+async def leave_matches(db: Db, signal: UUID) -> None:
+    """Void the matches of a locked signal, in one order, and take it out of them.
+
+    Both at once: a second change of a match would lock the signal on its other side.
+    """
+    await db.execute(
+        """
+        -- retention_store.leave_matches
+        WITH mine AS (
+             SELECT id
+               FROM matching.match
+              WHERE signal_a = $1 OR signal_b = $1
+              ORDER BY id
+                FOR UPDATE)
+        UPDATE matching.match
+           SET status = 'void', signal_a = nullif(signal_a, $1), signal_b = nullif(signal_b, $1)
+          FROM mine
+         WHERE match.id = mine.id
+        """,
+        signal,
+    )
+
+
+async def select_due(db: Db, today: date, unjustified_before: datetime, limit: int) -> list[UUID]:
     """Signals of which all must go: by date (L4), out of the archive (L3), or void for long."""
     rows = await db.fetch(
         """
-        -- retention_store.lock_due
+        -- retention_store.select_due
         SELECT id
           FROM matching.signal
          WHERE id IN (
@@ -93,7 +115,6 @@ async def lock_due(db: Db, today: date, unjustified_before: datetime, limit: int
                (SELECT id FROM matching.signal
                  WHERE ground = 'unjustified' AND ended_at < $2 LIMIT $3))
          LIMIT $3
-           FOR UPDATE SKIP LOCKED
         """,
         today,
         unjustified_before,
@@ -102,20 +123,68 @@ async def lock_due(db: Db, today: date, unjustified_before: datetime, limit: int
     return [row["id"] for row in rows]
 
 
-async def lock_same_child(db: Db, child: UUID) -> list[UUID]:
-    """All signals on the child with this token, live or not, locked."""
+async def select_same_child(db: Db, child: UUID | None) -> list[UUID]:
+    """All signals on the child with this token, live or not."""
     rows = await db.fetch(
         """
-        -- retention_store.lock_same_child
-        SELECT signal.id
-          FROM matching.signal
-          JOIN matching.token ON token.signal_id = signal.id
-         WHERE token.token = $1
-           AND token.role = 'child'
-         ORDER BY signal.id
-           FOR UPDATE OF signal
+        -- retention_store.select_same_child
+        SELECT signal_id
+          FROM matching.token
+         WHERE token = $1
+           AND role = 'child'
         """,
         child,
+    )
+    return [row["signal_id"] for row in rows]
+
+
+async def lock_queued(db: Db, signals: Collection[UUID]) -> None:
+    """Wait until no matcher has these signals in hand, and keep them from all.
+
+    A matcher holds what it claimed while it waits for signals. Who deletes a signal deletes
+    what waits to be matched, so must not come here with the signal already locked.
+    """
+    await db.execute(
+        """
+        -- retention_store.lock_queued
+        SELECT id
+          FROM matching.match_queue
+         WHERE signal_id = ANY($1)
+         ORDER BY id
+           FOR UPDATE
+        """,
+        list(signals),
+    )
+
+
+async def lock_signals(db: Db, signals: Collection[UUID]) -> list[UUID]:
+    """Keep everyone else off these signals, locked in one order; those that are there."""
+    rows = await db.fetch(
+        """
+        -- retention_store.lock_signals
+        SELECT id
+          FROM matching.signal
+         WHERE id = ANY($1)
+         ORDER BY id
+           FOR UPDATE
+        """,
+        list(signals),
+    )
+    return [row["id"] for row in rows]
+
+
+async def lock_free_signals(db: Db, signals: Collection[UUID]) -> list[UUID]:
+    """Lock those of these signals that nobody else has locked; others' batches are passed over."""
+    rows = await db.fetch(
+        """
+        -- retention_store.lock_free_signals
+        SELECT id
+          FROM matching.signal
+         WHERE id = ANY($1)
+         ORDER BY id
+           FOR UPDATE SKIP LOCKED
+        """,
+        list(signals),
     )
     return [row["id"] for row in rows]
 
@@ -133,21 +202,6 @@ async def select_child(db: Db, signal: UUID) -> UUID | None:
         signal,
     )
     return child
-
-
-async def lock_signal(db: Db, signal: UUID) -> bool:
-    """Keep everyone else off a signal; False when there is none."""
-    found = await db.fetchval(
-        """
-        -- retention_store.lock_signal
-        SELECT true
-          FROM matching.signal
-         WHERE id = $1
-           FOR UPDATE
-        """,
-        signal,
-    )
-    return found is not None
 
 
 async def delete_matches(db: Db, signals: Collection[UUID]) -> list[UUID]:
@@ -197,42 +251,40 @@ async def delete_lone_matches(db: Db) -> list[UUID]:
     return [row["id"] for row in rows]
 
 
-async def delete_signals(db: Db, signals: Collection[UUID]) -> None:
-    """Delete locked signals; tokens, keys, queue rows and history go with them.
-
-    So does what was kept under their tokens, where no other signal has these.
-    """
-    await db.execute(
+async def delete_history(db: Db, signals: Collection[UUID]) -> list[UUID]:
+    """Delete what locked signals were told of the archive (L6); the notices' ids."""
+    rows = await db.fetch(
         """
-        -- retention_store.delete_signals
-        WITH gone AS (
-             DELETE FROM matching.token
-              WHERE signal_id = ANY($1)
-             RETURNING token
-        ), hub AS (
-             DELETE FROM matching.hub
-              WHERE token IN (SELECT token FROM gone)
-                AND NOT EXISTS (
-                    SELECT FROM matching.token
-                     WHERE token.token = hub.token
-                       AND token.signal_id <> ALL($1)))
-        DELETE FROM matching.relation
-         WHERE child IN (SELECT token FROM gone)
-           AND NOT EXISTS (
-               SELECT FROM matching.token
-                WHERE token.token = relation.child
-                  AND token.signal_id <> ALL($1))
+        -- retention_store.delete_history
+        DELETE FROM matching.history_notice
+         WHERE signal_id = ANY($1)
+        RETURNING id
+        """,
+        list(signals),
+    )
+    return [row["id"] for row in rows]
+
+
+async def delete_signals(db: Db, signals: Collection[UUID]) -> list[UUID]:
+    """Delete locked signals; keys and queue rows go with them. Their tokens."""
+    rows = await db.fetch(
+        """
+        -- retention_store.delete_tokens
+        DELETE FROM matching.token
+         WHERE signal_id = ANY($1)
+        RETURNING token
         """,
         list(signals),
     )
     await db.execute(
         """
-        -- retention_store.delete_signal_rows
+        -- retention_store.delete_signals
         DELETE FROM matching.signal
          WHERE id = ANY($1)
         """,
         list(signals),
     )
+    return [row["token"] for row in rows]
 
 
 async def forget(db: Db, retries: timedelta, statements: timedelta) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from matching.model import Role
 from schemas.database import Db
 from schemas.dates import ARCHIVE_YEARS, DESTROY_YEARS, LIVE_YEARS, local_date, years_after
-from vin import audit, registry, store
+from vin import audit, carried, registry, store
 from vin.audit import Entry, Event
 from vin.crypto.pseudonym import IndexKeys, Token
 from vin.crypto.seal import Binding, DataKeys
@@ -410,8 +410,9 @@ async def withdraw(db: Db, request: Withdrawal, now: datetime) -> None:
         return
     if request.ground == "unjustified":
         await store.end_signal(db, request.signal, request.ground, now, None)
-        await store.delete_tokens(db, request.signal)  # L3: never found again
+        tokens = await store.delete_tokens(db, request.signal)  # L3: never found again
         numbers = await store.end_matches(db, request.signal, "void")
+        await carried.forget_uncarried(db, tokens)
     else:
         archive_until = years_after(local_date(now), ARCHIVE_YEARS)
         await store.end_signal(db, request.signal, request.ground, now, archive_until)

@@ -375,27 +375,18 @@ async def end_signal(
     )
 
 
-async def delete_tokens(db: Db, signal: UUID) -> None:
-    """Delete the tokens of a signal that must never match or be found again (L3).
-
-    What the register told of its child goes too, where no other signal is on that child.
-    """
-    await db.execute(
+async def delete_tokens(db: Db, signal: UUID) -> list[UUID]:
+    """Delete the tokens of a signal that must never match or be found again (L3); which."""
+    rows = await db.fetch(
         """
         -- store.delete_tokens
-        WITH gone AS (
-             DELETE FROM matching.token
-              WHERE signal_id = $1
-             RETURNING token)
-        DELETE FROM matching.relation
-         WHERE child IN (SELECT token FROM gone)
-           AND NOT EXISTS (
-               SELECT FROM matching.token
-                WHERE token.token = relation.child
-                  AND token.signal_id <> $1)
+        DELETE FROM matching.token
+         WHERE signal_id = $1
+        RETURNING token
         """,
         signal,
     )
+    return [row["token"] for row in rows]
 
 
 async def end_matches(db: Db, signal: UUID, status: str) -> list[str]:

@@ -68,6 +68,13 @@ def test_m1_not_within_a_match_unit_nor_by_one_reporter() -> None:
     assert kind(signal(1), himself) is None
 
 
+def test_m8_two_match_units_of_one_organisation_match() -> None:
+    local_team = signal(1)
+    attendance = signal(2, organisation=local_team.organisation)
+
+    assert kind(local_team, attendance) is Kind.CHILD
+
+
 def test_m2_one_common_parent_makes_a_household() -> None:
     brother = signal(1, parents=frozenset({MOTHER, FATHER}))
     half_sister = signal(2, child=SISTER, parents=frozenset({MOTHER}))
@@ -189,7 +196,7 @@ def test_m7_one_person_with_two_employers_does_not_match_himself() -> None:
 
 
 @pytest.mark.parametrize("field", ["remove_on", "destroy_by"])
-def test_l1_a_signal_ends_at_local_midnight(field: str) -> None:
+def test_l1_l4_a_signal_ends_at_local_midnight(field: str) -> None:
     ends = signal(1, **{field: date(2027, 7, 1)})
     minute_before = datetime(2027, 6, 30, 21, 59, tzinfo=UTC)
     minute_after = datetime(2027, 6, 30, 22, 1, tzinfo=UTC)
@@ -227,6 +234,16 @@ def test_m5_children_of_the_past_do_not_count() -> None:
     past = [member(number, number, until=START.date()) for number in range(5)]
 
     assert hub_since([*past, member(9, 9)], 5) is None
+
+
+def test_m5_m11_a_child_counts_by_its_name_until_its_number_was_found() -> None:
+    named, other, last = (member(number, number) for number in range(3))
+    found_at = START + timedelta(minutes=9)
+    twin = replace(named, child=Token(uuid_of(1, 9)), name=named.child, found_at=found_at)
+    renamed = replace(other, child=Token(uuid_of(1, 9)), name=other.child, found_at=found_at)
+
+    assert hub_since([named, other, twin], 2) == found_at
+    assert hub_since([named, renamed, last], 2) == last.arrived_at
 
 
 @given(

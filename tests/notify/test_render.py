@@ -54,7 +54,7 @@ class Page:
         self.language = root.get("lang")
 
 
-def test_the_envelope_tells_no_more_than_that_there_is_a_mail() -> None:
+def test_d2_the_envelope_tells_no_more_than_that_there_is_a_mail() -> None:
     _, message = sent(letter(ITEM, replace(ITEM, number="M-0000-0000-0")))
 
     assert dict(message.items()) == {
@@ -74,7 +74,7 @@ def test_the_envelope_tells_no_more_than_that_there_is_a_mail() -> None:
 
 
 @pytest.mark.parametrize("language", ["nl", "en"])
-def test_both_texts_tell_for_each_match_whom_to_contact(language: Language) -> None:
+def test_d2_both_texts_tell_for_each_match_whom_to_contact(language: Language) -> None:
     other = replace(ITEM, reference="D-1", name="Reporter 3", reachable=None)
 
     for body in bodies(sent(letter(ITEM, other, language=language))[1]):

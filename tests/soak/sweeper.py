@@ -10,20 +10,14 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import asyncpg
-
+from tests.soak.index import index, percentile
 from tests.steps import register
 from tests.world import Somebody, make_region, make_reporters, registration
-from vin import embedded
 from vin.clock import Clock
-from vin.databases import ensure, migrations
-from vin.migrate import migrate
 from vin.sweeper import run_sweeper
 
 if TYPE_CHECKING:
@@ -34,16 +28,6 @@ DUE_EVERY = 10
 LOAD_PER_SECOND = 50
 ALONE_SECONDS = 10
 CHILDREN = count(10_000_000)
-
-
-@asynccontextmanager
-async def index(folder: Path) -> AsyncIterator["Pool[Record]"]:
-    """An index on an embedded server that writes through to disk."""
-    async with embedded.postgres(folder) as server:
-        url = await ensure(server, "vin")
-        await migrate(url, migrations("vin"))
-        async with asyncpg.create_pool(url, min_size=4, max_size=8) as pool:
-            yield pool
 
 
 async def fill(pool: "Pool[Record]", reporters: list[Somebody]) -> None:
@@ -80,7 +64,7 @@ async def fill(pool: "Pool[Record]", reporters: list[Somebody]) -> None:
 async def load(
     pool: "Pool[Record]", reporters: list[Somebody], until: asyncio.Event
 ) -> list[float]:
-    """Register at a steady rate until told to stop; seconds of each registration, sorted."""
+    """Register at a steady rate until told to stop; seconds of each registration."""
     took = []
     while not until.is_set():
         began = time.perf_counter()
@@ -90,12 +74,7 @@ async def load(
             )
         took.append(time.perf_counter() - began)
         await asyncio.sleep(max(0.0, 1 / LOAD_PER_SECOND - took[-1]))
-    return sorted(took)
-
-
-def percentile(took: list[float]) -> float:
-    """The 99th percentile in milliseconds."""
-    return round(took[len(took) * 99 // 100] * 1000, 1)
+    return took
 
 
 async def alone(pool: "Pool[Record]", reporters: list[Somebody]) -> float:

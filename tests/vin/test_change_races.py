@@ -10,7 +10,7 @@ import pytest
 
 from schemas.database import Db
 from tests.changing import household_replaced, relation
-from tests.interleave import Session, Work, play, schedules
+from tests.interleave import Observer, Session, Work, play, schedules
 from tests.steps import NOW, match_all, register
 from tests.world import SECRETS, Somebody, make_region, make_reporters, registration
 from vin.changes import HouseholdReplaced, replace_household
@@ -63,9 +63,15 @@ async def match(db: Db) -> None:
     await match_batch(db, 10, NOW)
 
 
+async def anew(db: Db) -> None:
+    """Forget what happened; a statement each, since truncating costs far more."""
+    for table in ("matching.match", "matching.signal", "matching.relation", "notify.notice"):
+        await db.execute(f"DELETE FROM {table}")  # noqa: S608
+
+
 async def family(db: Db, reporters: Sequence[Somebody], parents: Sequence[int]) -> list[UUID]:
     """Two matched signals on two children with these parents, on an index without others."""
-    await db.execute("TRUNCATE matching.signal, matching.match, matching.relation CASCADE")
+    await anew(db)
     pair = [registration(by, child, parents=parents) for child, by in enumerate(reporters, 1)]
     signals = await register(db, *pair)
     await match_all(db)
@@ -78,9 +84,12 @@ async def open_matches(db: Db) -> int:
     return found
 
 
-async def raced(connections: Sequence[Db], order: Sequence[int], *works: Sequence[Work]) -> None:
+async def raced(
+    db: Db, connections: Sequence[Db], order: Sequence[int], *works: Sequence[Work]
+) -> None:
+    observer = Observer(db)
     sessions = [
-        Session(connection, STOPS, work)
+        Session(connection, STOPS, work, observer)
         for connection, work in zip(connections, works, strict=True)
     ]
     await play(order, sessions)
@@ -102,6 +111,7 @@ async def test_m12_two_changes_at_once_end_as_one_after_the_other(
     for order in schedules(STEPS):
         first, second = await family(db, reporters, before)
         await raced(
+            db,
             connections,
             order,
             [partial(change, wanted=household_replaced(first, reporters[0], ours))],
@@ -116,11 +126,12 @@ async def test_m12_a_change_and_the_matcher_at_once_miss_nothing_and_leave_nothi
 ) -> None:
     for place, order in enumerate(schedules(STEPS)):
         lost = place % 2 == 0
-        await db.execute("TRUNCATE matching.signal, matching.match CASCADE")
+        await anew(db)
         (first,) = await register(db, registration(reporters[0], 1, parents=[1]))
         await match_all(db)
         await register(db, registration(reporters[1], 2, parents=[1 if lost else 2]))
         await raced(
+            db,
             connections,
             order,
             [partial(change, wanted=household_replaced(first, reporters[0], [2]))],
@@ -137,6 +148,7 @@ async def test_m12_the_register_and_a_reporter_at_once_end_with_the_registers_fa
         first, _ = await family(db, reporters, [1])
         told = relation(1, [1, 2])
         await raced(
+            db,
             connections,
             order,
             [partial(take, told=told), partial(take_late, told=told)],
@@ -153,12 +165,13 @@ async def test_m12_a_registration_that_meets_the_feed_gets_the_registers_family(
         await register_batch(db, [registration(reporters[1], 1)], SECRETS, NOW)
 
     for order in schedules(STEPS):
-        await db.execute("TRUNCATE matching.signal, matching.match, matching.relation CASCADE")
+        await anew(db)
         await register(db, registration(reporters[0], 2, parents=[1]))
         await register(db, registration(reporters[0], 1, parents=[9]))
         await match_all(db)
         told = relation(1, [1])
         await raced(
+            db,
             connections,
             order,
             [partial(take, told=told), partial(take_late, told=told)],

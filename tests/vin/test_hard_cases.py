@@ -84,6 +84,20 @@ async def test_s03_twice_a_colleague_two_match_units_and_one_person_with_two_emp
     assert first.email in await other.knows()
 
 
+async def test_s03_m8_attendance_officer_and_local_team_of_one_municipality_match(
+    crowd: Crowd,
+) -> None:
+    one, municipality = child(), 8
+    team, attendance = [
+        await crowd.person(municipality, unit=unit) for unit in ("wijkteam", "leerplicht")
+    ]
+    await team.registers(one)
+    await attendance.registers(one)
+
+    assert await team.knows() == {attendance.email: "child"}
+    assert await attendance.knows() == {team.email: "child"}
+
+
 async def test_s04_unjustified_leaves_nothing_and_risk_gone_a_history_for_the_new_one_alone(
     crowd: Crowd,
 ) -> None:
@@ -218,25 +232,21 @@ def seconds_until(day: date, *, minutes: int) -> str:
 
 @dataclass
 class Cast:
-    """Who plays in the cases that span years, and the days on which things happen."""
+    """Who plays in the cases that span years, and the day on which a signal and a youth end."""
 
     child: Bsn
     end: date
-    birthday: date
     people: dict[str, Person] = field(default_factory=dict)
 
 
 async def test_s05_s06_s10_a_life_over_the_years_with_restarts_in_between(tmp_path: Path) -> None:
     """S5: the end of a signal; S6: the 23rd birthday; S10: the archive."""
     today = datetime.now(LOCAL).date()  # noqa: TID251 (the real clock)
-    cast = Cast(child(), today + timedelta(days=100), today + timedelta(days=50))
-    archive_over = years_after(cast.end, 5)
+    cast = Cast(child(), today + timedelta(days=100))
     scenes = (
-        ("0", registered),
-        (seconds_until(cast.birthday, minutes=2), s06_after_the_birthday),
-        (seconds_until(cast.end, minutes=-10), s05_before_the_end),
-        (seconds_until(cast.end, minutes=2), s05_s10_after_the_end),
-        (seconds_until(archive_over, minutes=2), s10_after_five_years),
+        (seconds_until(cast.end, minutes=-10), before_the_end),
+        (seconds_until(cast.end, minutes=2), after_the_end),
+        (seconds_until(years_after(cast.end, 5), minutes=2), s10_after_five_years),
     )
     for offset, scene in scenes:
         with running(tmp_path, "--clock-offset", offset) as up:
@@ -244,14 +254,23 @@ async def test_s05_s06_s10_a_life_over_the_years_with_restarts_in_between(tmp_pa
                 await scene(crowd, cast)
 
 
-async def registered(crowd: Crowd, cast: Cast) -> None:
-    a, grown, sibling = [await crowd.person(place) for place in range(3)]
-    mother = parent()
+async def before_the_end(crowd: Crowd, cast: Cast) -> None:
+    a, last = [await crowd.person(place) for place in range(2)]
     await a.registers(cast.child, removeOn=cast.end.isoformat())
-    await grown.registers(child(), mother, destroyBy=cast.birthday.isoformat())
+    await last.registers(cast.child)
+    assert await last.knows() == {a.email: "child"}
+
+    grown, sibling = [await crowd.person(place) for place in range(2)]
+    mother = parent()
+    await grown.registers(child(), mother, destroyBy=cast.end.isoformat())
     await sibling.registers(child(), mother)
     assert await sibling.knows() == {grown.email: "household"}
     cast.people = {"a": a, "grown": grown, "sibling": sibling}
+
+
+async def after_the_end(crowd: Crowd, cast: Cast) -> None:
+    await s06_after_the_birthday(crowd, cast)
+    await s05_s10_after_the_end(crowd, cast)
 
 
 async def s06_after_the_birthday(crowd: Crowd, cast: Cast) -> None:
@@ -260,12 +279,6 @@ async def s06_after_the_birthday(crowd: Crowd, cast: Cast) -> None:
     assert await status_of(grown.client.call("GET", gone)) == 404
     assert await sibling.matches() == []
     assert (await sibling.client.read("signals", sibling.signals[0]))["status"] == "live"
-
-
-async def s05_before_the_end(crowd: Crowd, cast: Cast) -> None:
-    last = await crowd.person(1)
-    await last.registers(cast.child)
-    assert await last.knows() == {cast.people["a"].email: "child"}
 
 
 async def s05_s10_after_the_end(crowd: Crowd, cast: Cast) -> None:

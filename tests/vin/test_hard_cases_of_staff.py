@@ -16,7 +16,7 @@ from schemas.database import Db
 from tests.bsns import fresh_bsn
 from tests.contract.contract_client import RefusedError
 from tests.own_region import CITY, COLLEGE, INSTITUTE, NAMES, SCHOOL, SHELTER, own_region
-from tests.people import Crowd, Person, people, status_of
+from tests.people import Crowd, Person, operate, people, status_of
 from tests.running import Up
 from vin.clock import Clock
 from vin.crypto import keyfile
@@ -208,13 +208,28 @@ async def test_s08_a_shelters_history_is_shown_by_its_broker(crowd: Crowd) -> No
         assert secret not in json.dumps(opened.body)
 
 
-async def test_s08_two_unrelated_children_at_one_address_do_not_match(crowd: Crowd) -> None:
+async def test_s08_two_unrelated_children_match_at_an_address_unless_it_is_excluded(
+    region: Up, crowd: Crowd
+) -> None:
     shelter, school = await crowd.person(SHELTER), await crowd.person(SCHOOL)
-    address = ("address", f"1811AB|{fresh_bsn().lstrip('0')[:4]}||")
-    await shelter.registers(child(), address)
-    await school.registers(child(), address)
+    home, refuge = [("address", f"1811AB|{number}||") for number in (1, 2)]
+    await exclude(region, school, refuge)
+    for address in (refuge, home):
+        await shelter.registers(child(), address)
+        await school.registers(child(), address)
 
-    assert await shelter.matches() == await school.matches() == []
+    assert await shelter.knows() == {school.email: "household"}
+    assert [match["signalId"] for match in await school.matches()] == school.signals[1:]
+
+
+async def exclude(region: Up, person: Person, address: Value) -> None:
+    """Put one address into the region's file, as `vin client elements` writes it."""
+    (element,), _ = await person.client.evaluate(person.reporter_id, [address])
+    line = {member: element[member] for member in ("domain", "epoch", "element")}
+    folder = region.data.parent
+    (folder / "excluded.ndjson").write_text(json.dumps(line))
+    keys = str(region.data / "keys")
+    await operate(region, "onboard", str(folder / "region.toml"), VIN_KEYS=keys)
 
 
 async def test_w2_when_an_agreement_ends_the_holder_has_the_signals_and_is_shown(

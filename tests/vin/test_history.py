@@ -6,10 +6,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from schemas.database import Db
+from tests.changing import rehouse
 from tests.steps import NOW, end, look, match_all, register, sides_of
+from tests.views import everything
 from tests.world import SECRETS, Somebody, make_region, make_reporter, make_reporters, registration
 from vin.errors import HistoryOpenedError, NotFoundError
 from vin.history import Opening, open_history
+from vin.retention import Ending, end_by_operator
 
 
 @pytest.fixture
@@ -113,6 +116,21 @@ async def test_l6_a_siblings_archive_and_ones_own_are_not_offered(
     assert await notice_of(db, near, colleague, later) is None
 
 
+async def test_l6_who_matched_with_it_knows_of_it_and_is_not_told_when_his_keys_change(
+    db: Db, reporters: list[Somebody]
+) -> None:
+    a, b, *_ = reporters
+    (old,) = await register(db, registration(a, 1))
+    later = NOW + timedelta(hours=1)
+    own = await arrive(db, b, later)
+    await end(db, old, a, now=later)
+
+    await rehouse(db, own, b, [7], now=later)
+    await match_all(db, now=later)
+
+    assert await notice_of(db, own, b, later) is None
+
+
 async def test_l6_anothers_history_is_not_there_and_an_ended_signal_opens_nothing(
     db: Db, reporters: list[Somebody]
 ) -> None:
@@ -139,6 +157,26 @@ async def test_l6_history_goes_with_what_it_told_of(db: Db, reporters: list[Some
     await db.execute("DELETE FROM matching.signal WHERE id = $1", old)
 
     assert await opened(db, notice, b, later) == []
+
+
+@pytest.mark.parametrize("ground", ["erased", "deceased"])
+async def test_g3_of_an_opened_history_no_purpose_and_no_signal_stay_after_destruction(
+    db: Db, reporters: list[Somebody], ground: str
+) -> None:
+    a, b, *_ = reporters
+    await archived(db, a)
+    later = NOW + timedelta(hours=1)
+    signal = await arrive(db, b, later)
+    notice = await notice_of(db, signal, b, later)
+    assert notice
+    await opened(db, notice, b, later)
+    order = Ending(signal=signal, ground=ground, purpose="request", operator="operator")
+
+    async with db.transaction():
+        await end_by_operator(db, order, later)
+
+    traces = [str(signal), str(notice), "help for the child"]
+    assert [row for row in await everything(db) if any(each in row for each in traces)] == []
 
 
 async def test_l7_withdrawal_and_registration_at_once_end_one_way_in_either_order(

@@ -1,9 +1,6 @@
 """M5: what too many children share neither stalls nor floods, and a person may decide on it."""
 
 import json
-import statistics
-import sys
-import time
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -12,10 +9,9 @@ import pytest
 from schemas.database import Db
 from tests.changing import rehouse
 from tests.steps import NOW, match_all, register
-from tests.world import SECRETS, Somebody, make_region, make_reporters, registration
+from tests.world import Somebody, make_region, make_reporters, registration
 from vin.errors import StartError
 from vin.hubs import Hub, Release, list_hubs, release_hub
-from vin.signals import register_batch
 
 LATER = NOW + timedelta(days=1)
 
@@ -138,36 +134,20 @@ async def test_m5_no_hub_is_released_twice_and_none_that_is_no_family(db: Db) ->
         await release(db, hub.id)
 
 
-async def test_m5_five_thousand_at_one_address_stay_cheap_and_flood_nobody(db: Db) -> None:
-    """What the last five hundred cost is told, not asserted; what is written is bounded."""
+async def test_m5_hundreds_at_one_address_flood_nobody(db: Db) -> None:
+    """`scripts/soak hub` does it with thousands, and tells what that costs."""
     await make_region(db, hub_limit=12, address_rule=True)
     reporters = await make_reporters(db, 20)
-    requests = [registration(reporters[child % 20], child, address=1) for child in range(5000)]
-    at = NOW
-    for start in range(0, 4500, 50):
+    requests = [registration(reporters[child % 20], child, address=1) for child in range(400)]
+    for start in range(0, 400, 25):
         at = NOW + timedelta(seconds=start)
-        await register(db, *requests[start : start + 50], now=at)
+        await register(db, *requests[start : start + 25], now=at)
         await match_all(db, 128, at)
 
-    seconds = []
-    for request in requests[4500:]:
-        at += timedelta(seconds=1)
-        started = time.perf_counter()
-        async with db.transaction():
-            await register_batch(db, [request], SECRETS, at)
-        seconds.append(time.perf_counter() - started)
-    started = time.perf_counter()
-    await match_all(db, 128, at)
-    matching = time.perf_counter() - started
-
-    cuts = statistics.quantiles(seconds, n=100)
-    sys.stdout.write(
-        f"5,000 signals at one address: registering p50 {cuts[49] * 1000:.1f} ms, "
-        f"p99 {cuts[98] * 1000:.1f} ms; matching 500 {matching:.2f} s\n"
-    )
     assert await matches(db) == 12 * 11 // 2
     most = await db.fetchval(
         "SELECT max(count) FROM (SELECT count(*) FROM notify.notice GROUP BY reporter_id) AS told"
     )
     assert most <= 12
-    assert await db.fetchval("SELECT count(*) FROM matching.hub") == 1
+    (hub,) = await hubs_of(db, timedelta(hours=1))
+    assert (hub.signals, hub.children) == (400, 400)

@@ -1,6 +1,7 @@
 """Whatever changes in whatever order, the open matches are those of the keys as they are now."""
 
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.database import Db
 from tests.changing import find, rehouse, relate, relation
 from tests.oracle import Course, Fact
-from tests.steps import NOW, match_all, register
+from tests.steps import NOW, match_all, register, undone
 from tests.world import Somebody, make_region, make_reporter, make_reporters, registration, token
 from vin.errors import DuplicateSignalError, OtherChildError
 
@@ -122,20 +123,16 @@ class Index:
         }
 
 
-async def empty_index(db: Db, course: Course) -> Index:
+@asynccontextmanager
+async def empty_index(db: Db, course: Course) -> AsyncIterator[Index]:
     """Six reporters who are five people of five match units, and one excluded address."""
-    await db.execute(
-        """
-        TRUNCATE registry.region, registry.category, matching.signal, matching.match,
-                 matching.hub, matching.permit, matching.relation, matching.excluded_address,
-                 notify.notice CASCADE
-        """
-    )
-    await make_region(db, hub_limit=course.hub_limit, address_rule=course.address_rule)
-    await db.execute("INSERT INTO matching.excluded_address VALUES ($1)", token(4, EXCLUDED).lookup)
-    reporters = await make_reporters(db, 5)
-    reporters.append(await make_reporter(db, 0, match_unit=reporters[4].match_unit))
-    return Index(db, course, reporters, [])
+    async with undone(db):
+        await make_region(db, hub_limit=course.hub_limit, address_rule=course.address_rule)
+        excluded = token(4, EXCLUDED).lookup
+        await db.execute("INSERT INTO matching.excluded_address VALUES ($1)", excluded)
+        reporters = await make_reporters(db, 5)
+        reporters.append(await make_reporter(db, 0, match_unit=reporters[4].match_unit))
+        yield Index(db, course, reporters, [])
 
 
 thorough = settings(
@@ -148,20 +145,21 @@ thorough = settings(
 async def test_m11_m12_the_open_matches_are_those_of_the_keys_of_the_moment(
     db: Db, taken: list[Step], *, address_rule: bool
 ) -> None:
-    index = await empty_index(db, Course(2, address_rule, frozenset({EXCLUDED})))
-    for step in taken:
-        await index.take(step)
-        await index.match()
+    async with empty_index(db, Course(2, address_rule, frozenset({EXCLUDED}))) as index:
+        for step in taken:
+            await index.take(step)
+            await index.match()
 
-        assert await index.open_matches() == index.course.expected()
+            assert await index.open_matches() == index.course.expected()
 
 
 @thorough
 @given(taken=st.lists(steps, max_size=14))
 async def test_m11_m12_so_they_are_when_the_matcher_comes_late(db: Db, taken: list[Step]) -> None:
-    index = await empty_index(db, Course(100, address_rule=True, excluded=frozenset({EXCLUDED})))
-    for step in taken:
-        await index.take(step)
-    await index.match()
+    course = Course(100, address_rule=True, excluded=frozenset({EXCLUDED}))
+    async with empty_index(db, course) as index:
+        for step in taken:
+            await index.take(step)
+        await index.match()
 
-    assert await index.open_matches() == index.course.expected()
+        assert await index.open_matches() == index.course.expected()

@@ -16,7 +16,7 @@ from matching.model import SignalId, Status
 from notify.letters import MatchLetter
 from schemas.database import Db
 from tests.oracle import Fact, expected
-from tests.steps import NOW, end, match_all, reader, register, sides_of
+from tests.steps import NOW, end, match_all, reader, register, sides_of, undone
 from tests.world import SECRETS, Somebody, make_region, make_reporter, make_reporters, registration
 from vin.clock import Clock
 from vin.errors import AmbiguousSideError, NotFoundError
@@ -78,13 +78,7 @@ def request(fact: Fact, place: int, reporters: Sequence[Somebody]) -> Registrati
 
 
 async def six_reporters(db: Db, *, address_rule: bool) -> list[Somebody]:
-    """A fresh region: one person with two employers, and two employers with one match unit."""
-    await db.execute(
-        """
-        TRUNCATE registry.region, registry.category, matching.signal, matching.match,
-                 matching.hub, matching.permit, notify.notice CASCADE
-        """
-    )
+    """A region: one person with two employers, and two employers with one match unit."""
     await make_region(db, hub_limit=2, address_rule=address_rule)
     reporters = await make_reporters(db, 5)
     return [*reporters, await make_reporter(db, 0, match_unit=reporters[4].match_unit)]
@@ -122,16 +116,17 @@ quick = settings(
 async def test_the_database_gives_the_oracles_matches_whenever_the_matcher_looks(
     db: Db, facts: list[Fact], batch: int, *, late: bool, address_rule: bool
 ) -> None:
-    course = Course(await six_reporters(db, address_rule=address_rule))
-    for fact in facts:
-        await course.register(db, fact)
-        if not late:
-            await match_all(db, batch)
-    await match_all(db, batch)
+    async with undone(db):
+        course = Course(await six_reporters(db, address_rule=address_rule))
+        for fact in facts:
+            await course.register(db, fact)
+            if not late:
+                await match_all(db, batch)
+        await match_all(db, batch)
 
-    wanted = expected(course.facts, hub_limit=2, address_rule=address_rule)
-    assert await course.found(db) == wanted
-    assert await one_notice_a_side(db)
+        wanted = expected(course.facts, hub_limit=2, address_rule=address_rule)
+        assert await course.found(db) == wanted
+        assert await one_notice_a_side(db)
 
 
 async def one_notice_a_side(db: Db) -> bool:
@@ -157,15 +152,16 @@ async def one_notice_a_side(db: Db) -> bool:
 async def test_sql_narrows_to_too_many_pairs_perhaps_but_never_to_too_few(
     db: Db, facts: list[Fact]
 ) -> None:
-    course = Course(await six_reporters(db, address_rule=True))
-    for fact in facts:
-        await course.register(db, fact)
-        await match_all(db)
-    signals = {place: SignalId(signal) for signal, place in course.places.items()}
+    async with undone(db):
+        course = Course(await six_reporters(db, address_rule=True))
+        for fact in facts:
+            await course.register(db, fact)
+            await match_all(db)
+        signals = {place: SignalId(signal) for signal, place in course.places.items()}
 
-    for earlier, later in expected(course.facts, hub_limit=2, address_rule=True):
-        candidates = await matching_store.select_candidates(db, [signals[later]])
-        assert (signals[later], signals[earlier]) in candidates
+        for earlier, later in expected(course.facts, hub_limit=2, address_rule=True):
+            candidates = await matching_store.select_candidates(db, [signals[later]])
+            assert (signals[later], signals[earlier]) in candidates
 
 
 async def test_m9_a_third_reporter_gets_one_notice_and_the_others_one_each_on_him(

@@ -196,6 +196,9 @@ async def test_l5_an_erased_leg_leaves_a_void_match_and_nothing_of_itself(
 ) -> None:
     gone, stays = await register(db, *(registration(each, 1) for each in reporters[:2]))
     await match_all(db)
+    notice = await db.fetchval(
+        "SELECT notice_id FROM notify.notice_match WHERE signal_id = $1", gone
+    )
     order = Ending(signal=gone, ground=ground, purpose="request", operator="operator")
 
     async with db.transaction():
@@ -205,7 +208,7 @@ async def test_l5_an_erased_leg_leaves_a_void_match_and_nothing_of_itself(
     assert side.status is Status.VOID
     assert side.signal == stays
     assert side.other is None
-    await nothing_left(db_url, [str(gone)])
+    await nothing_left(db_url, [str(gone), str(notice)])
     entry = await db.fetchrow("SELECT * FROM audit.entry WHERE event = 'signal.ended'")
     assert entry
     assert (entry["actor"], entry["purpose"]) == ("operator", "request")
@@ -235,11 +238,12 @@ async def test_s11_after_a_death_all_signals_on_the_child_go_first(
     await nothing_left(db_url, [*traces, str(token(1, 1).lookup)])
 
 
+@pytest.mark.parametrize("ground", ["erased", "deceased"])
 async def test_a_signal_that_is_gone_cannot_be_ended_again(
-    db: Db, reporters: list[Somebody]
+    db: Db, reporters: list[Somebody], ground: str
 ) -> None:
-    (signal,) = await register(db, registration(reporters[0], 1))
-    order = Ending(signal=signal, ground="erased", purpose="request", operator="operator")
+    (signal,) = await register(db, registration(reporters[0], weak=1))
+    order = Ending(signal=signal, ground=ground, purpose="request", operator="operator")
     async with db.transaction():
         await end_by_operator(db, order, NOW)
 

@@ -48,7 +48,7 @@ Pin = Annotated[bytes, BeforeValidator(_pin)]
 
 
 class Config(BaseModel):
-    """What a client needs to know; `own_numbers` are compared here and go nowhere.
+    """What a client needs to know; `own_numbers` are compared here and go nowhere (S17).
 
     A pin is the public key that must be in use, by domain and epoch, as in `nhn/child/1`.
     """

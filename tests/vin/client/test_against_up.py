@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import date
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -23,6 +24,7 @@ from vin.client import (
     Ground,
     Match,
     Outcome,
+    OwnNumberError,
     ProblemError,
     Registration,
     Reporter,
@@ -31,6 +33,7 @@ from vin.client import (
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "docs" / "examples" / "connect.py"
 PARENT, CHILD, SIBLING, NEPHEW = "999990081", "999990093", "999990159", "999990111"
+OWN = "999990044"
 SECONDS = 20
 
 
@@ -44,13 +47,16 @@ async def clients(up: Up) -> AsyncIterator[Sequence[Client]]:
         ]
 
 
-def config_of(up: Up, place: int) -> Config:
+def config_of(up: Up, place: int, **own: object) -> Config:
     entry = up.ready["clients"][place]
-    return Config(
-        api=up.ready["api"],
-        keyholder=up.ready["keyholder"],
-        client_id=entry["clientId"],
-        private_key_file=Path(entry["privateKeyFile"]),
+    return Config.model_validate(
+        {
+            "api": up.ready["api"],
+            "keyholder": up.ready["keyholder"],
+            "client_id": entry["clientId"],
+            "private_key_file": Path(entry["privateKeyFile"]),
+            **own,
+        }
     )
 
 
@@ -152,6 +158,22 @@ async def test_the_same_registration_again_gives_the_same_signal(
     first = await clients[0].register(given)
 
     assert await clients[0].register(given) == first
+
+
+@pytest.mark.parametrize(
+    "family", [{"child": Bsn(OWN)}, {"child": Bsn(CHILD), "parents": [Bsn(OWN)]}]
+)
+async def test_s17_of_a_reporters_own_family_nothing_reaches_the_index(
+    up: Up, clients: Sequence[Client], family: dict[str, Any]
+) -> None:
+    reporter = await designate(up, clients[0], 0)
+    config = config_of(up, 0, own_numbers={reporter: OWN}, coordinator="Coordinator 1")
+
+    async with Client.connect(config) as client:
+        with pytest.raises(OwnNumberError, match="Coordinator 1"):
+            await client.register(Registration(reporter_id=reporter, reference="D-17", **family))
+
+    assert [each async for each in clients[0].signals(reporter)] == []
 
 
 async def test_faults_come_back_with_their_places(clients: Sequence[Client]) -> None:

@@ -70,7 +70,7 @@ async def test_an_answer_that_is_lost_is_asked_for_again_and_makes_no_second_sig
 
 
 @pytest.mark.parametrize("relation", ["child", "parents"])
-async def test_a_reporter_cannot_register_his_own_family(
+async def test_s17_a_reporter_cannot_register_his_own_family(
     services: Services, tmp_path: Path, relation: str
 ) -> None:
     own = "9999.90.044"

@@ -1,0 +1,459 @@
+"""Faults that somebody could make, as edits of the code, and which tests must find each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MACHINE = "tests/vin/test_life_machine.py"
+ORDERS = "tests/vin/test_life_interleavings.py"
+ARRIVALS = "tests/vin/test_interleavings.py"
+CARRIED = "tests/vin/test_carried.py"
+RULES = "tests/matching/test_rules.py"
+HISTORY = "tests/vin/test_history.py"
+RETENTION = "tests/vin/test_retention.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One place in the code, and what somebody wrote there instead."""
+
+    path: str
+    old: str
+    new: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong, by which edits, and the files of tests of which one must fail in each."""
+
+    name: str
+    edits: Sequence[Edit]
+    caught_by: Sequence[str]
+
+
+FAULTS = (
+    Fault(
+        "a cursor over ids instead of claimed rows",
+        (
+            Edit(
+                "matching/store.py",
+                """async def claim_queued(""",
+                """CURSOR = [0]
+
+
+async def claim_queued(""",
+            ),
+            Edit(
+                "matching/store.py",
+                """
+                 FROM matching.match_queue
+                ORDER BY id
+""",
+                """
+                 FROM matching.match_queue
+                WHERE id > $2
+                ORDER BY id
+""",
+            ),
+            Edit(
+                "matching/store.py",
+                """
+        RETURNING signal_id
+        \"\"\",
+        limit,
+    )
+""",
+                """
+        RETURNING id, signal_id
+        \"\"\",
+        limit,
+        CURSOR[-1],
+    )
+    CURSOR.extend(sorted(row["id"] for row in rows))
+""",
+            ),
+        ),
+        (ARRIVALS,),
+    ),
+    Fault(
+        "partners are looked up before the claim",
+        (
+            Edit(
+                "vin/matches.py",
+                """
+    claimed = await store.claim_queued(db, limit)
+""",
+                """
+    rows = await db.fetch("SELECT signal_id FROM matching.match_queue")
+    early = await store.select_candidates(db, [row["signal_id"] for row in rows])
+    claimed = await store.claim_queued(db, limit)
+""",
+            ),
+            Edit(
+                "vin/matches.py",
+                """
+    made = await make_matches(db, claimed, policy, now)
+""",
+                """
+    early = [pair for pair in early if pair[0] in claimed]
+    made = await make_matches(db, early, policy, now)
+""",
+            ),
+            Edit(
+                "vin/matches.py",
+                """
+    candidates = await store.select_candidates(db, claimed)
+""",
+                """
+    candidates = claimed
+""",
+            ),
+        ),
+        (ARRIVALS,),
+    ),
+    Fault(
+        "the matcher reads signals without locking them",
+        (
+            Edit(
+                "matching/store.py",
+                """
+         ORDER BY id
+           FOR SHARE
+""",
+                """
+""",
+            ),
+        ),
+        (ORDERS,),
+    ),
+    Fault(
+        "whether a signal lives is not read again under its lock",
+        (
+            Edit(
+                "vin/matches.py",
+                """
+    candidates = await store.select_candidates(db, claimed)
+""",
+                """
+    candidates = await store.select_candidates(db, claimed)
+    early = await store.read_signals(db, {each for pair in candidates for each in pair})
+""",
+            ),
+            Edit(
+                "vin/matches.py",
+                """
+    signals = await store.lock_signals(db, {each for pair in candidates for each in pair})
+""",
+                """
+    signals = await store.lock_signals(db, {each for pair in candidates for each in pair})
+    signals = {each: early[each] for each in signals}
+""",
+            ),
+        ),
+        (ORDERS,),
+    ),
+    Fault(
+        "a withdrawal leaves its matches to a later commit",
+        (
+            Edit(
+                "vin/signals.py",
+                """await store.end_matches(db, request.signal, "closed")""",
+                """list[str]()""",
+            ),
+        ),
+        (ORDERS, MACHINE),
+    ),
+    Fault(
+        "no re-check at send",
+        (
+            Edit(
+                "vin/notices.py",
+                """
+from uuid import UUID
+""",
+                """
+from dataclasses import replace
+from uuid import UUID
+""",
+            ),
+            Edit(
+                "vin/notices.py",
+                """[side for side in sides if side.status is Status.OPEN]""",
+                """[replace(side, status=Status.OPEN) for side in sides]""",
+            ),
+        ),
+        (ORDERS, MACHINE),
+    ),
+    Fault(
+        "the re-check at send does not hold what it checked",
+        (
+            Edit(
+                "vin/notices.py",
+                """
+    await match_store.share_legs(db, [match for match, _ in keys])
+""",
+                """
+""",
+            ),
+        ),
+        (ORDERS,),
+    ),
+    Fault(
+        "household is transitive",
+        (
+            Edit(
+                "matching/rules.py",
+                """
+    return sorted(found.values(), key=""",
+                """
+    for one, other in [(one, other) for one in found.values() for other in found.values()]:
+        ends = {one.signal_a, one.signal_b} ^ {other.signal_a, other.signal_b}
+        if len(ends) == 2:
+            a, b = sorted(ends, key=lambda signal: signal.id)
+            found[a.id, b.id] = Match(signal_a=a, signal_b=b, kind=one.kind)
+    return sorted(found.values(), key=""",
+            ),
+        ),
+        (MACHINE, RULES),
+    ),
+    Fault(
+        "a date begins at midnight UTC",
+        (
+            Edit(
+                "schemas/dates.py",
+                """at.astimezone(LOCAL).date()""",
+                """at.date()""",
+            ),
+        ),
+        (MACHINE, RETENTION, RULES),
+    ),
+    Fault(
+        "a hub counts from when the matcher noticed it",
+        (
+            Edit(
+                "matching/hub_store.py",
+                """[hubs[token] for token in tokens],""",
+                """[at for _ in tokens],""",
+            ),
+        ),
+        (MACHINE,),
+    ),
+    Fault(
+        "a hub undoes matches that were made before",
+        (
+            Edit(
+                "matching/rules.py",
+                """
+        if not both_since(a, b, token) <= matched_at < hubs[token].recorded_at
+""",
+                """
+""",
+            ),
+        ),
+        (RULES,),
+    ),
+    Fault(
+        "a hub counts children by the keys that they have today",
+        (
+            Edit(
+                "matching/model.py",
+                """self.name if early and self.name is not None else self.child""",
+                """self.child""",
+            ),
+        ),
+        (RULES,),
+    ),
+    Fault(
+        "a notice for each match instead of one for each reporter",
+        (
+            Edit(
+                "vin/matches.py",
+                """sides[signal.reporter].append(""",
+                """sides[signal.reporter, each.id].append(""",
+            ),
+            Edit(
+                "vin/matches.py",
+                """for reporter, matches in""",
+                """for (reporter, _), matches in""",
+            ),
+        ),
+        (MACHINE,),
+    ),
+    Fault(
+        "a match that was there is told again",
+        (
+            Edit(
+                "matching/store.py",
+                """
+    await insert_sides(db, matches, at)
+    return matches
+""",
+                """
+    await insert_sides(db, matches, at)
+    return ordered
+""",
+            ),
+        ),
+        (MACHINE,),
+    ),
+    Fault(
+        "an unjustified signal can still be found",
+        (
+            Edit(
+                "vin/signals.py",
+                """await store.delete_tokens(db, request.signal)""",
+                """list[UUID]()""",
+            ),
+        ),
+        (MACHINE, RETENTION),
+    ),
+    Fault(
+        "the archive counts from the day of the sweep",
+        (
+            Edit(
+                "vin/retention.py",
+                """[archive_end(day) for _, day in due],""",
+                """[archive_end(local_date(now)) for _ in due],""",
+            ),
+        ),
+        (MACHINE,),
+    ),
+    Fault(
+        "who matched with it before is told of history",
+        (
+            Edit(
+                "vin/matches.py",
+                """
+        history = await history_store.leave_out_matched(db, history)
+""",
+                """
+""",
+            ),
+        ),
+        (HISTORY,),
+    ),
+    Fault(
+        "one person with two employers matches with himself",
+        (
+            Edit(
+                "matching/rules.py",
+                """
+        and a.persons.isdisjoint(b.persons)
+""",
+                """
+""",
+            ),
+        ),
+        (MACHINE,),
+    ),
+    Fault(
+        "a death takes the signal that was named and no other",
+        (
+            Edit(
+                "vin/retention.py",
+                """
+    signals = await lock(db, {signal, *same})
+""",
+                """
+    signals = await lock(db, [signal])
+""",
+            ),
+        ),
+        (MACHINE, ORDERS, RETENTION),
+    ),
+    Fault(
+        "a death does not look whether the number was found meanwhile",
+        (
+            Edit(
+                "vin/retention.py",
+                """if await retention_store.select_child(db, signal) != child:""",
+                """if signal not in signals:""",
+            ),
+        ),
+        (ORDERS,),
+    ),
+    Fault(
+        "a death locks the signal that was named before the others",
+        (
+            Edit(
+                "vin/retention.py",
+                """
+    signals = await lock(db, {signal, *same})
+""",
+                """
+    await lock(db, [signal])
+    signals = await lock(db, {signal, *same})
+""",
+            ),
+        ),
+        (ORDERS,),
+    ),
+    Fault(
+        "who destroys does not wait for the matcher first",
+        (
+            Edit(
+                "vin/retention.py",
+                """
+    await retention_store.lock_queued(db, signals)
+""",
+                """
+""",
+            ),
+        ),
+        (ORDERS,),
+    ),
+    Fault(
+        "the log keeps the notice of an erased side",
+        (
+            Edit(
+                "vin/audit.py",
+                """ - 'signal' - 'notices'""",
+                """ - 'signal'""",
+            ),
+        ),
+        (MACHINE, RETENTION),
+    ),
+    Fault(
+        "a hub outlives who carried it",
+        (
+            Edit(
+                "vin/carried.py",
+                """if await lock_kept(db, tokens):""",
+                """if not tokens:""",
+            ),
+        ),
+        (MACHINE, CARRIED),
+    ),
+    Fault(
+        "two who give up a token do not wait for each other",
+        (
+            Edit(
+                "vin/carried.py",
+                """ ORDER BY token FOR UPDATE""",
+            ),
+            Edit(
+                "vin/carried.py",
+                """ ORDER BY child FOR UPDATE""",
+            ),
+        ),
+        (CARRIED,),
+    ),
+    Fault(
+        "two who empty a notice do not wait for each other",
+        (
+            Edit(
+                "notify/ledger.py",
+                """
+         ORDER BY id
+           FOR UPDATE
+        \"\"\",
+        list(notices),
+""",
+                """
+        \"\"\",
+        list(notices),
+""",
+            ),
+        ),
+        (ORDERS,),
+    ),
+)
