@@ -32,12 +32,13 @@ class NoticeComposer:
         reporter = await ledger.select_reporter(db, notice)
         if reporter is None:
             return None
-        recipients = await registry.select_recipients(db, [reporter])
+        today = local_date(await self._clock.now(db))
+        recipients = await registry.select_recipients(db, [reporter], today)
         if reporter in recipients:
             return recipients[reporter].open(self._keys).email
         if await self._select_open(db, notice):
             raise UndeliveredError(Outcome(Result.NOBODY))
-        return await moves.address(db, notice, self._keys)
+        return await moves.address(db, notice, self._keys, today)
 
     async def compose(self, db: Db, notice: UUID) -> Letter | None:
         """The letter on the matches that are open now, or on a move; None when nothing is left.
@@ -47,14 +48,14 @@ class NoticeComposer:
         """
         reporter = await hold(db, notice)
         sides = await self._select_open(db, notice)
+        today = local_date(await self._clock.now(db))
         if reporter is None or not sides:
-            today = local_date(await self._clock.now(db))
             return await moves.compose(db, notice, self._keys, today)
-        recipients = await registry.select_recipients(db, [reporter])
+        recipients = await registry.select_recipients(db, [reporter], today)
         if reporter not in recipients:
             raise UndeliveredError(Outcome(Result.NOBODY))
         contacts = await registry.select_contacts(
-            db, {side.other_reporter for side in sides if side.other_reporter}
+            db, {side.other_reporter for side in sides if side.other_reporter}, today
         )
         return Letter(
             recipient=recipients[reporter].open(self._keys).email,
@@ -65,8 +66,7 @@ class NoticeComposer:
     async def _select_open(self, db: Db, notice: UUID) -> list[Side]:
         """What a notice has to tell today."""
         keys = await ledger.select_matches(db, notice)
-        today = local_date(await self._clock.now(db))
-        sides = await match_store.select_sides(db, keys, today)
+        sides = await match_store.select_sides(db, keys, await self._clock.now(db))
         return [side for side in sides if side.status is Status.OPEN]
 
 

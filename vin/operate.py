@@ -5,10 +5,13 @@ import asyncio
 import getpass
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import asyncpg
+from pydantic import TypeAdapter, ValidationError
 
 from matching.errors import MatchNumberError
 from matching.number import parse
@@ -20,12 +23,15 @@ from vin.audit import Entry, Event
 from vin.clock import Clock
 from vin.databases import migrations
 from vin.errors import NotFoundError, StartError
+from vin.fields import Line
 from vin.hubs import Release
 from vin.migrate import check_schema
 from vin.settings import OperatorSettings
 
 CHANNELS = ("mail",)
+LINE = TypeAdapter[str](Line)
 SHOWN = 50
+TRIES = 3
 
 Settings = Callable[[], OperatorSettings]
 Work = Callable[[Db, argparse.Namespace, datetime], Awaitable[None]]
@@ -58,15 +64,24 @@ def add_commands(
     decisions = commands.add_parser("hubs", help="decide on a hub").add_subparsers(required=True)
     release = decisions.add_parser("release", help="let what its members share link them again")
     release.add_argument("hub", type=UUID, metavar="ID")
-    release.add_argument("--purpose", required=True)
+    release.add_argument("--purpose", required=True, type=one_line)
     release.set_defaults(run=running(release_hub, settings))
 
     ends = commands.add_parser("signals", help="end what no feed and no reporter ends")
     end = ends.add_subparsers(required=True).add_parser("end", help="destroy a signal, for good")
     end.add_argument("signal", type=UUID, metavar="ID")
     end.add_argument("--ground", required=True, choices=("erased", "objected", "deceased"))
-    end.add_argument("--purpose", required=True)
+    end.add_argument("--purpose", required=True, type=one_line)
     end.set_defaults(run=running(end_signal, settings))
+
+
+def one_line(text: str) -> str:
+    """What the API takes as a purpose too."""
+    try:
+        return LINE.validate_python(text)
+    except ValidationError as error:
+        message = "expected one line of visible text, of at most 100 characters"
+        raise argparse.ArgumentTypeError(message) from error
 
 
 def running(work: Work, settings: Settings) -> Callable[[argparse.Namespace], None]:
@@ -81,12 +96,24 @@ def running(work: Work, settings: Settings) -> Callable[[argparse.Namespace], No
             raise StartError(message) from error
         try:
             await check_schema(db, migrations("vin"))
-            async with db.transaction():
-                await work(db, options, await Clock(given.clock_offset).now(db))
+            await in_turn(db, partial(work, db, options), Clock(given.clock_offset))
         finally:
             await db.close()
 
     return lambda options: asyncio.run(run(options))
+
+
+async def in_turn(db: Db, work: Callable[[datetime], Awaitable[None]], clock: Clock) -> None:
+    """Work in a transaction, again for those that the database undid for another's sake."""
+    for _ in range(TRIES - 1):
+        with suppress(asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+            return await once(db, work, clock)
+    return await once(db, work, clock)
+
+
+async def once(db: Db, work: Callable[[datetime], Awaitable[None]], clock: Clock) -> None:
+    async with db.transaction():
+        await work(await clock.now(db))
 
 
 async def audit_matches(db: Db, options: argparse.Namespace, now: datetime) -> None:

@@ -40,10 +40,12 @@ class SealedContact:
 class Standing:
     """A reporter, or the last of those who succeeded one another in his place (W3).
 
-    `broker_name` is what a shielded organisation is called towards others (A5).
+    Without an agreement in force nobody reaches it (W2). `broker_name` is what a shielded
+    organisation is called towards others (A5).
     """
 
     left: bool
+    has_agreement: bool
     organisation: UUID
     organisation_name: str = field(repr=False)
     municipality: str | None
@@ -99,18 +101,23 @@ async def entitle(db: Db, wanted: Sequence[ReporterKey], on: date) -> dict[Repor
     }
 
 
-async def select_recipients(db: Db, reporters: Collection[UUID]) -> dict[UUID, SealedContact]:
-    """Where reporters' own notices go (W3).
+async def select_recipients(
+    db: Db, reporters: Collection[UUID], on: date
+) -> dict[UUID, SealedContact]:
+    """Where reporters' own notices go on that local date (W3).
 
     To himself; for one who left to his successor, else to a coordinator of his organisation,
-    else to a follow-up officer of its municipality. Absent is for whom there is nobody.
+    else to a follow-up officer of its municipality. Absent is for whom there is nobody, or no
+    agreement: then it waits for the holder (W2).
     """
-    return await _select(db, reporters, recipient_of)
+    return await _select(db, reporters, on, recipient_of)
 
 
-async def select_contacts(db: Db, reporters: Collection[UUID]) -> dict[UUID, SealedContact]:
+async def select_contacts(
+    db: Db, reporters: Collection[UUID], on: date
+) -> dict[UUID, SealedContact]:
     """Whom others are shown for reporters: as `select_recipients`, or a broker (A5)."""
-    return await _select(db, reporters, contact_of)
+    return await _select(db, reporters, on, contact_of)
 
 
 def recipient_of(standing: Standing, officers: Officers) -> SealedContact | None:
@@ -142,14 +149,38 @@ def _contact(standing: Standing, box: Box, name: str | None = None) -> SealedCon
     )
 
 
-async def _select(db: Db, reporters: Collection[UUID], choose: Choice) -> dict[UUID, SealedContact]:
-    standings = await select_standings(db, reporters)
+async def _select(
+    db: Db, reporters: Collection[UUID], on: date, choose: Choice
+) -> dict[UUID, SealedContact]:
+    standings = await select_standings(db, reporters, on)
     officers = await select_officers(db, standings.values())
-    chosen = {asked: choose(standing, officers) for asked, standing in standings.items()}
+    chosen = {
+        asked: choose(standing, officers)
+        for asked, standing in standings.items()
+        if standing.has_agreement
+    }
     return {asked: contact for asked, contact in chosen.items() if contact is not None}
 
 
-async def select_standings(db: Db, reporters: Collection[UUID]) -> dict[UUID, Standing]:
+async def has_agreement(db: Db, organisation: UUID, on: date) -> bool:
+    """Tell whether the organisation takes part on that local date (W1, W2)."""
+    found: bool = await db.fetchval(
+        """
+        -- registry.has_agreement
+        SELECT EXISTS (
+               SELECT
+                 FROM registry.agreement
+                WHERE organisation_id = $1
+                  AND valid_from <= $2
+                  AND (valid_to IS NULL OR valid_to >= $2))
+        """,
+        organisation,
+        on,
+    )
+    return found
+
+
+async def select_standings(db: Db, reporters: Collection[UUID], on: date) -> dict[UUID, Standing]:
     """Follow each reporter to the last who succeeded; no row points back, so that ends."""
     rows = await db.fetch(
         """
@@ -164,17 +195,24 @@ async def select_standings(db: Db, reporters: Collection[UUID]) -> dict[UUID, St
                JOIN registry.reporter AS r ON r.id = chain.successor_id)
         SELECT chain.asked, r.id, r.ended_at IS NOT NULL AS ended, r.contact_epoch, r.contact,
                r.organisation_id, o.name, o.municipality, o.language,
-               CASE WHEN o.shielded THEN o.broker_name END AS broker_name
+               CASE WHEN o.shielded THEN o.broker_name END AS broker_name,
+               EXISTS (
+                   SELECT FROM registry.agreement AS a
+                    WHERE a.organisation_id = o.id
+                      AND a.valid_from <= $2
+                      AND (a.valid_to IS NULL OR a.valid_to >= $2)) AS has_agreement
           FROM chain
           JOIN registry.reporter AS r ON r.id = chain.id
           JOIN registry.organisation AS o ON o.id = r.organisation_id
          WHERE chain.successor_id IS NULL
         """,
         list(reporters),
+        on,
     )
     return {
         row["asked"]: Standing(
             left=row["ended"],
+            has_agreement=row["has_agreement"],
             organisation=row["organisation_id"],
             organisation_name=row["name"],
             municipality=row["municipality"],

@@ -128,7 +128,7 @@ async def test_applying_the_demo_region_twice_changes_nothing(db: Db, db_url: st
 
 async def test_each_change_of_the_file_reaches_its_table_alone(db: Db) -> None:
     changes: dict[str, tuple[tuple[str | int, ...], object]] = {
-        "region 1": (("policies",), {"hub_limit": 20}),
+        "region 1": (("policies", "hub_limit"), 20),
         "municipality 1": (("municipalities", 0, "name"), "Another name"),
         "category 1": (("categories", 0, "valid_to"), date(2030, 1, 1)),
         "organisation 1": (("organisations", 0, "language"), "en"),
@@ -138,6 +138,7 @@ async def test_each_change_of_the_file_reaches_its_table_alone(db: Db) -> None:
         "officer 1": (("auditors", 0, "phone"), "072-0000009"),
     }
     data = region_data()
+    data["policies"] = {"holder": {"organisation": "school", "unit": "team"}}
     await apply(db, data)
 
     for told, (path, value) in changes.items():
@@ -400,3 +401,21 @@ async def test_the_key_holder_shuts_out_who_may_not_evaluate_any_more(
     assert not await keyholder_db.fetchval(
         "SELECT active FROM keyholder.client WHERE id = 'school'"
     )
+
+
+async def test_w2_an_organisations_own_reporter_is_not_made_the_holder(db: Db) -> None:
+    data = region_data()
+    await apply(db, data)
+    await db.execute(
+        """
+        INSERT INTO registry.reporter
+        SELECT gen_random_uuid(), organisation.id, 'holder', unit.id, 1, ''::bytea, now()
+          FROM registry.organisation
+          JOIN registry.unit ON unit.organisation_id = organisation.id
+         WHERE organisation.code = 'school'
+        """
+    )
+    data["policies"] = {"holder": {"organisation": "school", "unit": "team"}}
+
+    with pytest.raises(StartError, match="of its own"):
+        await apply(db, data)

@@ -104,7 +104,7 @@ async def test_contacts_for_a_notice_open_with_organisation_and_language(db: Db)
     who = await make_reporter(db, 1)
     await db.execute("UPDATE registry.organisation SET name = 'School', language = 'en'")
 
-    found = await select_contacts(db, [who.id, uuid4()])
+    found = await select_contacts(db, [who.id, uuid4()], TODAY)
 
     assert list(found) == [who.id]
     assert found[who.id].open(SECRETS.contact).email == who.email
