@@ -206,16 +206,22 @@ def signal_of(row: "Record", tokens: "Sequence[Record]", persons: frozenset[UUID
 async def insert_matches(db: Db, drafts: Sequence[MadeMatch], at: datetime) -> list[MadeMatch]:
     """Write matches and their sides; a pair that already matched is left as it is (M9).
 
-    Returns what was really written; one with a side that is over is closed already (L5). Rows
-    go in by pair, so that two matchers that found the same pairs wait for each other in one
-    order.
+    Returns what was really written; one with a side that is over, by its date or because the
+    sweeper was here, is closed already (L5). Rows go in by pair, so that two matchers that found
+    the same pairs wait for each other in one order.
     """
     ordered = sorted(drafts, key=lambda made: (made.match.signal_a.id, made.match.signal_b.id))
     rows = await db.fetch(
         """
         -- matching.insert_matches
         INSERT INTO matching.match (id, number, signal_a, signal_b, kind, status, matched_at)
-        SELECT id, number, signal_a, signal_b, kind, status, $7
+        SELECT id, number, signal_a, signal_b, kind,
+               CASE WHEN EXISTS (
+                    SELECT
+                      FROM matching.signal
+                     WHERE signal.id IN (signal_a, signal_b)
+                       AND signal.status <> 'live')
+                    THEN 'closed' ELSE new.status END, $7
           FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[])
             AS new (id, number, signal_a, signal_b, kind, status)
          ORDER BY signal_a, signal_b
