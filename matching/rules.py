@@ -1,13 +1,24 @@
 """The decision: the one definition of a match, as pure functions over the model.
 
 A hub is given as a mapping from its token to the instant from which on it needs a
-second key (M5).
+second key, which is no hub (M5).
 """
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from matching.model import Hub, Kind, Link, Match, Member, Policy, Signal, SignalId, Token
+from matching.model import (
+    Hub,
+    Kind,
+    Link,
+    Match,
+    Member,
+    Policy,
+    Signal,
+    SignalId,
+    Status,
+    Token,
+)
 from schemas.dates import ARCHIVE_YEARS, local_date, years_after
 
 Hubs = Mapping[Token, datetime]
@@ -73,6 +84,12 @@ def within_dates(dated: Signal | Member, at: datetime) -> bool:
     return today < dated.remove_on and today < dated.destroy_by
 
 
+def status_at(match: Match, at: datetime) -> Status:
+    """L5: a match that is made late, with a side that is over by then, is closed."""
+    both = is_live(match.signal_a, at) and is_live(match.signal_b, at)
+    return Status.OPEN if both else Status.CLOSED
+
+
 def find_history(pairs: Iterable[tuple[Signal, Signal]]) -> dict[SignalId, set[SignalId]]:
     """L6: which new signals meet which signals in the archive."""
     found: dict[SignalId, set[SignalId]] = {}
@@ -104,11 +121,13 @@ def is_archived(signal: Signal, at: datetime) -> bool:
 
 
 def family_since(a: Signal, b: Signal, policy: Policy, hubs: Hubs) -> datetime | None:
-    """When two signals came to share a household: by one key, by two if it is a hub (M2, M5)."""
+    """When two signals came to share a household: by a key that was no hub then (M2, M5).
+
+    So a hub takes a second key, and another hub is none: who shares one shelter may share two.
+    """
     shared = {token: both_since(a, b, token) for token in keys_in_common(a, b, policy)}
-    alone = [at for token, at in shared.items() if token not in hubs or at < hubs[token]]
-    together = sorted(shared.values())[1:2]
-    return min(alone + together, default=None)
+    linking = [at for token, at in shared.items() if token not in hubs or at < hubs[token]]
+    return min(linking, default=None)
 
 
 def keys_in_common(a: Signal, b: Signal, policy: Policy) -> frozenset[Token]:

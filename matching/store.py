@@ -5,7 +5,7 @@ one commit, and commits on the primary become visible in one order. Take two ove
 signals X and Y, X visible before Y. Y's queue row is visible only together with Y. The
 look-up of Y's partners is a statement of its own after the claim, so its snapshot is
 younger than the claim, which saw Y: hence it sees X. The queue row disappears only in
-the commit that writes Y's matches, or that queues Y again; a crash brings it back. One
+the commit that writes Y's matches, or that queues Y again; a crash leaves it there. One
 row per pair and inserts in one order make a double discovery harmless. It holds under
 READ COMMITTED on the primary, with any number of matchers; it would not hold with a
 look-up before the registering commit, with one whose snapshot is older than the claim (an
@@ -19,49 +19,61 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from matching.model import MadeMatch, Policy, ReporterId, Role, Signal, SignalId, Token
+from matching.rules import status_at
 from schemas.database import Db
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
 
-async def claim_queued(db: Db, limit: int) -> list[SignalId]:
-    """Take signals that wait to be matched; they stay taken only if this transaction commits.
+async def claim_queued(db: Db, limit: int) -> dict[SignalId, list[int]]:
+    """Lock signals that wait to be matched, the longest waiting first, with their queue rows.
 
-    Look their partners up in a later statement: only a snapshot younger than the claim is
-    sure to see every signal that was committed before the claimed one.
+    They wait on until `delete_queued`. Look their partners up in a later statement: only a
+    snapshot younger than the claim is sure to see every signal that was committed before the
+    claimed one.
     """
     rows = await db.fetch(
         """
         -- matching.claim_queued
-        DELETE FROM matching.match_queue
-         WHERE id = ANY(ARRAY(
-               SELECT id
-                 FROM matching.match_queue
-                ORDER BY id
-                LIMIT $1
-                  FOR UPDATE SKIP LOCKED))
-        RETURNING signal_id
+        SELECT id, signal_id
+          FROM matching.match_queue
+         ORDER BY id
+         LIMIT $1
+           FOR UPDATE SKIP LOCKED
         """,
         limit,
     )
-    return sorted({SignalId(row["signal_id"]) for row in rows})
+    claimed: dict[SignalId, list[int]] = defaultdict(list)
+    for row in rows:
+        claimed[row["signal_id"]].append(row["id"])
+    return claimed
+
+
+async def delete_queued(db: Db, rows: Iterable[int]) -> None:
+    """Take claimed rows out of the queue."""
+    await db.execute(
+        """
+        -- matching.delete_queued
+        DELETE FROM matching.match_queue
+         WHERE id = ANY($1)
+        """,
+        list(rows),
+    )
 
 
 async def select_candidates(db: Db, claimed: Sequence[SignalId]) -> list[tuple[SignalId, SignalId]]:
     """Pairs of a claimed signal and another that could match: perhaps too many, never too few.
 
     A hub's members are not walked, or a shelter would cost n^2 pairs (M5): of them come
-    only those from before it was one, and those that share a second hub. Nor are those of an
-    excluded address (M4).
+    only those from before it was one. Nor are those of an excluded address (M4).
     """
     rows = await db.fetch(
         """
         -- matching.select_candidates
         WITH mine AS MATERIALIZED (
              SELECT token.signal_id, token.token, hub.since,
-                    coalesce(token.added_at, signal.registered_at) < hub.since AS early,
-                    count(hub.token) OVER (PARTITION BY token.signal_id) AS hubs
+                    coalesce(token.added_at, signal.registered_at) < hub.since AS early
                FROM matching.token
                JOIN matching.signal ON signal.id = token.signal_id
                LEFT JOIN matching.hub ON hub.token = token.token AND hub.released_at IS NULL
@@ -82,15 +94,6 @@ async def select_candidates(db: Db, claimed: Sequence[SignalId]) -> list[tuple[S
          WHERE mine.early
            AND coalesce(other.added_at, signal.registered_at) < mine.since
            AND other.signal_id <> mine.signal_id
-         UNION
-        (SELECT mine.signal_id, other.signal_id
-           FROM mine
-           JOIN matching.token AS other ON other.token = mine.token
-          WHERE mine.since IS NOT NULL
-            AND mine.hubs > 1
-            AND other.signal_id <> mine.signal_id
-          GROUP BY mine.signal_id, other.signal_id
-         HAVING count(*) > 1)
         """,
         claimed,
     )
@@ -100,13 +103,14 @@ async def select_candidates(db: Db, claimed: Sequence[SignalId]) -> list[tuple[S
 async def lock_signals(db: Db, ids: Iterable[SignalId]) -> dict[SignalId, Signal]:
     """Read signals as they are now, and keep a withdrawal out until this transaction ends.
 
-    Those that ended outside the archive are left out; an ended signal never lives again.
+    Those that ended outside the archive are left out; an ended signal never lives again. One
+    that the sweeper ended by its date is live here: the rules go by dates (L4).
     """
     rows = await db.fetch(
         """
         -- matching.lock_signals
-        SELECT id, organisation_id, reporter_id, match_unit_id, status = 'live' AS live,
-               registered_at, remove_on, destroy_by, archive_until
+        SELECT id, organisation_id, reporter_id, match_unit_id, registered_at,
+               status = 'live' OR ground = 'expired' AS live, remove_on, destroy_by, archive_until
           FROM matching.signal
          WHERE id = ANY($1)
            AND (status = 'live' OR archive_until IS NOT NULL)
@@ -123,8 +127,8 @@ async def read_signals(db: Db, ids: Iterable[SignalId]) -> dict[SignalId, Signal
     rows = await db.fetch(
         """
         -- matching.read_signals
-        SELECT id, organisation_id, reporter_id, match_unit_id, status = 'live' AS live,
-               registered_at, remove_on, destroy_by, archive_until
+        SELECT id, organisation_id, reporter_id, match_unit_id, registered_at,
+               status = 'live' OR ground = 'expired' AS live, remove_on, destroy_by, archive_until
           FROM matching.signal
          WHERE id = ANY($1)
            AND (status = 'live' OR archive_until IS NOT NULL)
@@ -202,7 +206,8 @@ def signal_of(row: "Record", tokens: "Sequence[Record]", persons: frozenset[UUID
 async def insert_matches(db: Db, drafts: Sequence[MadeMatch], at: datetime) -> list[MadeMatch]:
     """Write matches and their sides; a pair that already matched is left as it is (M9).
 
-    Returns what was really written. Rows go in by pair, so that two matchers that found
+    Returns what was really written; one with a side that is over, by its date or because the
+    sweeper was here, is closed already (L5). Rows go in by pair, so that two matchers that found
     the same pairs wait for each other in one order.
     """
     ordered = sorted(drafts, key=lambda made: (made.match.signal_a.id, made.match.signal_b.id))
@@ -210,9 +215,15 @@ async def insert_matches(db: Db, drafts: Sequence[MadeMatch], at: datetime) -> l
         """
         -- matching.insert_matches
         INSERT INTO matching.match (id, number, signal_a, signal_b, kind, status, matched_at)
-        SELECT id, number, signal_a, signal_b, kind, 'open', $6
-          FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[])
-            AS new (id, number, signal_a, signal_b, kind)
+        SELECT id, number, signal_a, signal_b, kind,
+               CASE WHEN EXISTS (
+                    SELECT
+                      FROM matching.signal
+                     WHERE signal.id IN (signal_a, signal_b)
+                       AND signal.status <> 'live')
+                    THEN 'closed' ELSE new.status END, $7
+          FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[])
+            AS new (id, number, signal_a, signal_b, kind, status)
          ORDER BY signal_a, signal_b
             ON CONFLICT (signal_a, signal_b) WHERE status <> 'void' DO NOTHING
         RETURNING id
@@ -222,6 +233,7 @@ async def insert_matches(db: Db, drafts: Sequence[MadeMatch], at: datetime) -> l
         [made.match.signal_a.id for made in ordered],
         [made.match.signal_b.id for made in ordered],
         [made.match.kind for made in ordered],
+        [status_at(made.match, at) for made in ordered],
         at,
     )
     written = {row["id"] for row in rows}

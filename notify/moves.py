@@ -91,6 +91,29 @@ async def select_move(db: Db, notice: UUID) -> tuple[str, list[UUID]] | None:
     return (rows[0]["municipality"], [row["signal_id"] for row in rows]) if rows else None
 
 
+async def readdress(db: Db, signals: Collection[UUID], reporter: UUID) -> None:
+    """Give notices on a reporter's own signals to another, unless they went out.
+
+    Officers keep theirs.
+    """
+    await db.execute(
+        """
+        -- moves.readdress
+        UPDATE notify.notice
+           SET reporter_id = $2
+         WHERE id IN (SELECT notice_id FROM notify.notice_move WHERE signal_id = ANY($1))
+           AND EXISTS (SELECT FROM registry.reporter WHERE id = notice.reporter_id)
+           AND EXISTS (
+               SELECT
+                 FROM notify.delivery
+                WHERE notice_id = notice.id
+                  AND state NOT IN ('sent', 'suppressed'))
+        """,
+        list(signals),
+        reporter,
+    )
+
+
 async def withdraw(db: Db, signals: Collection[UUID]) -> list[UUID]:
     """Forget that children of these signals moved; ids of the notices and deliveries that went."""
     rows = await db.fetch(

@@ -35,7 +35,6 @@ STOPS = frozenset(
         "matching.select_candidates",
         "matching.lock_signals",
         "store.end_matches",
-        "retention_store.close_matches",
         "retention_store.leave_matches",
         "retention_store.lock_queued",
         "retention_store.lock_signals",

@@ -13,7 +13,7 @@ from vin.changes import Actor, ChildFound, HouseholdReplaced, find_child, replac
 from vin.crypto.pseudonym import Token
 from vin.crypto.sign import Permit
 from vin.errors import PermitRefusedError
-from vin.relations import Relation, apply_relation, catch_up
+from vin.relations import Relation, apply_relation
 
 REGISTER = Actor(kind="client", name="register", request_id=uuid4())
 
@@ -106,5 +106,3 @@ async def relate(db: Db, told: Relation, now: datetime = NOW) -> None:
     """Apply a line of the feed, as its handler does."""
     async with db.transaction():
         await apply_relation(db, told, now)
-    async with db.transaction():
-        await catch_up(db, told, now)

@@ -4,9 +4,12 @@
 """
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from asyncpg import Pool, Record
 
 
+ROOM_BYTES = 4 * 2**30
+
+
 @dataclass(frozen=True, slots=True)
 class Servers:
     """Where this test process's servers are."""
@@ -36,9 +42,21 @@ class Servers:
     redis: str
 
 
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in memory, if there is room: databases come and go, which keeps a disk busy."""
+    memory = Path("/dev/shm")  # noqa: S108 - only to ask how much room it has
+    if not memory.is_dir() or shutil.disk_usage(memory).free < ROOM_BYTES:
+        yield tmp_path_factory.mktemp("servers")
+        return
+    with TemporaryDirectory(prefix="vin-tests-", dir=memory) as folder:
+        yield Path(folder)
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
-    folder = tmp_path_factory.mktemp("servers")
+async def servers(quick: Path) -> AsyncIterator[Servers]:
+    folder = quick / "servers"
+    folder.mkdir()
     async with AsyncExitStack() as stack:
         postgres = await given_or_started(
             os.environ.get("DATABASE_URL"), embedded.postgres(folder, durable=False), stack
@@ -84,19 +102,27 @@ async def make_database(servers: Servers) -> AsyncIterator[MakeDatabase]:
 
     yield make
     for name in [*names, *made.values()]:
-        await on_server(servers.postgres, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        await drop(servers.postgres, name)
+
+
+async def drop(server: str, name: str) -> None:
+    await on_server(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 @pytest_asyncio.fixture
-async def db_url(make_database: MakeDatabase) -> str:
+async def db_url(servers: Servers, make_database: MakeDatabase) -> AsyncIterator[str]:
     """A migrated index database, empty."""
-    return await make_database("vin")
+    url = await make_database("vin")
+    yield url
+    await drop(servers.postgres, urlsplit(url).path[1:])
 
 
 @pytest_asyncio.fixture
-async def keyholder_db_url(make_database: MakeDatabase) -> str:
+async def keyholder_db_url(servers: Servers, make_database: MakeDatabase) -> AsyncIterator[str]:
     """A migrated database of the key holder, empty."""
-    return await make_database("vin.keyholder")
+    url = await make_database("vin.keyholder")
+    yield url
+    await drop(servers.postgres, urlsplit(url).path[1:])
 
 
 @pytest_asyncio.fixture
@@ -120,7 +146,7 @@ async def redis(servers: Servers) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture(scope="session")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def up(quick: Path) -> Iterator[Up]:
     """The whole of VIN, shared by a test process: tests take children of their own."""
-    with running(tmp_path_factory.mktemp("up")) as started:
+    with running(quick / "up") as started:
         yield started

@@ -33,21 +33,40 @@ class Docket:
 
     def register(self, new: Signal) -> Signal:
         """M7: who registers the same child again gets his live signal; twins differ in the file."""
-        file = new.reporter, new.best_key if new.child is not None else (new.name, new.file)
+        file = self.file_of(new)
         own = self.files.get(file)
-        if own is not None and self.is_live(own):
+        heirs = (s for s in self.signals if self.file_of(s) == file and self.is_live(s))
+        if own is None or not self.is_live(own):
+            own = next(heirs, None)
+        if own is not None:
+            self.files[file] = own
             return own
         self.files[file] = new
         self.signals.append(new)
         self.waiting.append(new)
         return new
 
+    def file_of(self, signal: Signal) -> File:
+        """M7: what makes it the same child for the same reporter; twins differ in the file."""
+        return signal.reporter, (
+            signal.best_key if signal.child is not None else (signal.name, signal.file)
+        )
+
     def match(self, limit: int) -> None:
-        """M9: what one turn finds is told to each reporter at once, and only once."""
+        """M12: who waits longest decides whether a turn is on families or on matches."""
         claimed = list(dict.fromkeys(self.waiting[:limit]))
-        self.waiting = self.waiting[limit:]
-        if self.take_families(claimed):
-            return
+        outdated = [signal for signal in claimed if self.is_outdated(signal)]
+        renews = claimed[:1] == outdated[:1]
+        done = outdated if renews else [each for each in claimed if each not in outdated]
+        rest = [each for each in self.waiting[:limit] if each not in done]
+        self.waiting = rest + self.waiting[limit:]
+        if renews:
+            self.take_families(outdated)
+        else:
+            self.tell_matches(done)
+
+    def tell_matches(self, claimed: Sequence[Signal]) -> None:
+        """M9: what one turn finds is told to each reporter at once, and only once."""
         self.rules.hubs |= self.crowded(claimed)
         self.offer_history([signal for signal in claimed if signal.history is None])
         found = [m for new in claimed for other in self.signals for m in self.pair(new, other)]
@@ -82,16 +101,15 @@ class Docket:
             met = [old for old in self.signals if self.rules.is_history(new, old)]
             new.history = frozenset(old for old in met if not self.matched(new, old)) or None
 
-    def take_families(self, signals: Collection[Signal]) -> bool:
+    def is_outdated(self, signal: Signal) -> bool:
         """M12: the register's word on a child's family stands above its reporters'."""
-        families = [(s, self.families[s.child]) for s in signals if s.child in self.families]
-        changed = [s for s, family in families if not s.ground and s.household != family]
-        for signal in changed:
+        family = self.families.get(signal.child or 0, signal.household)
+        return not signal.ground and signal.household != family
+
+    def take_families(self, signals: Collection[Signal]) -> None:
+        for signal in signals:
             self.take_family(signal, self.families[signal.child or 0])
-        self.settle(changed)
-        if changed:
-            self.waiting += [signal for signal in signals if signal not in changed]
-        return bool(changed)
+        self.settle(signals)
 
     def take_family(
         self, signal: Signal, family: frozenset[Key], at: datetime | None = None
@@ -112,13 +130,16 @@ class Docket:
             if set(changed) & {*match.legs} and self.status(match) == "open":
                 a, b = match.legs
                 link = self.rules.link(a, b, self.rules.standing(match, hubs))
-                match.kind, match.status = (link[0], "open") if link else (match.kind, "void")
+                match.kind = link[0] if link else match.kind
+                if link is None:
+                    match.void(self.now)
         self.waiting += changed
 
     def find_child(self, signal: Signal, child: int) -> bool:
         """M11: the number is found; not if the reporter has another live signal on that child."""
-        other = self.files.get((signal.reporter, ("child", child)))
-        if signal.child is not None or (other is not None and self.is_live(other)):
+        file = signal.reporter, ("child", child)
+        others = [s for s in self.signals if self.file_of(s) == file and self.is_live(s)]
+        if signal.child is not None or others:
             return signal.child == child
         self.files = {file: each for file, each in self.files.items() if each is not signal}
         self.files[signal.reporter, ("child", child)] = signal
@@ -159,10 +180,13 @@ class Docket:
         for notice in self.notices:
             if any(leg in moved for _, leg in notice.tells):
                 notice.reporter = successor
-        for (_, file), signal in list(self.files.items()):
-            own = self.files.get((successor, file))
-            if signal in moved and (own is None or not self.is_live(own)):
-                self.files[successor, file] = signal
+        for signal in self.signals:
+            own = self.files.get(self.file_of(signal))
+            if signal in moved and self.is_live(signal) and not (own and self.is_live(own)):
+                self.files[self.file_of(signal)] = signal
+        for match in self.matches:
+            if match.status == "open" and len({leg.reporter for leg in match.legs}) == 1:
+                match.status = "closed"  # M7
 
     def outlives(self, signal: Signal) -> bool:
         """L3: live or archived; an unjustified signal has lost its keys, so nobody finds it."""
@@ -180,7 +204,7 @@ class Docket:
         signal.ground, signal.withdrawn_at = ground, self.now
         for match in self.matches_of(signal):
             if ground == "unjustified":
-                match.status = "void"
+                match.void(self.now)
             elif match.status == "open":
                 match.status = "closed"
         self.forget_family(signal.child)
@@ -191,7 +215,14 @@ class Docket:
 
     def sweep(self) -> list[Signal]:
         """L3, L4: destroy whose day came, what leaves the archive, and the void after 30 days."""
-        return self.destroy([s for s in self.signals if not s.destroyed and self.is_due(s)])
+        due = self.destroy([s for s in self.signals if not s.destroyed and self.is_due(s)])
+        for match in [each for each in self.matches if self.was_void_long(each)]:
+            self.drop(match)
+        return due
+
+    def was_void_long(self, match: Match) -> bool:
+        """L5: for whatever reason, so that its end tells nobody which."""
+        return match.voided_at is not None and match.voided_at < self.now - VOID_KEPT
 
     def is_due(self, signal: Signal) -> bool:
         if signal.ground == "unjustified" and signal.withdrawn_at:
@@ -209,7 +240,7 @@ class Docket:
     def erase(self, signal: Signal) -> list[Signal]:
         """L5: gone itself; the other side keeps a void match, without contact data."""
         for match in self.matches_of(signal):
-            match.status = "void"
+            match.void(self.now)
             match.legs.remove(signal)
             if not match.legs:
                 self.drop(match)
@@ -223,6 +254,10 @@ class Docket:
 
     def forget(self, signal: Signal) -> None:
         signal.destroyed = True
+        for each in self.signals:
+            if each.history and signal in each.history:
+                each.history = each.history - {signal} or None
+                each.opened = each.opened and each.history is not None
         self.waiting = [each for each in self.waiting if each is not signal]
         for notice in self.notices:
             notice.tells = {tell for tell in notice.tells if tell[1] is not signal}
@@ -249,7 +284,14 @@ class Docket:
         return not signal.destroyed and self.today < signal.destroy_by  # L4
 
     def is_shown(self, match: Match) -> bool:
-        return all(self.is_visible(leg) for leg in match.legs)  # L4
+        return all(map(self.is_visible, match.legs)) and not self.was_void_long(match)  # L4, L5
+
+    def has_history(self, signal: Signal) -> bool:
+        """L3, L6: only of what the archive still has."""
+        return any(self.is_archived(old) for old in signal.history or ())
+
+    def is_archived(self, signal: Signal) -> bool:
+        return not signal.destroyed and self.today < signal.archive_ends_on
 
     def status(self, match: Match) -> str:
         """L1, L5: dates decide, however far the sweeper is."""

@@ -86,6 +86,11 @@ class Match:
     kind: str
     made_at: datetime
     status: str = "open"
+    voided_at: datetime | None = None
+
+    def void(self, now: datetime) -> None:
+        """L5: what is void stays void, since when it was."""
+        self.status, self.voided_at = "void", self.voided_at or now
 
 
 @dataclass(eq=False, slots=True)
@@ -141,9 +146,9 @@ class Rules:
     def family_since(
         self, common: Mapping[Key, datetime], hubs: Mapping[Key, datetime]
     ) -> datetime | None:
-        """M2, M3, M5: one key in common suffices, but of a hub it takes two."""
-        alone = [at for key, at in common.items() if key not in hubs or at < hubs[key]]
-        return min(alone + sorted(common.values())[1:2], default=None)
+        """M2, M3, M5: one key in common suffices that is no hub."""
+        linking = [at for key, at in common.items() if key not in hubs or at < hubs[key]]
+        return min(linking, default=None)
 
     def new_hubs(self, keys: Iterable[Key], signals: Iterable[Signal]) -> dict[Key, datetime]:
         """M5: a key of more than so many live children is a hub from the one too many on."""

@@ -184,6 +184,8 @@ class Life:
         """From here on nothing may tell of these, nor of what came from them."""
         for signal in destroyed:
             self.gone |= {str(self.ids.pop(signal)), *self.openings.pop(signal, [])}
+        for signal in [each for each in self.openings if each.history is None]:
+            self.gone |= {*self.openings.pop(signal)}
         for match in self.matches.keys() - set(self.docket.matches):
             self.gone.add(str(self.matches.pop(match)))
         for notice in [each for each in self.notices if not each.tells]:
@@ -210,15 +212,11 @@ class Life:
             self.openings[signal] = [str(notice), purpose]
         except HistoryOpenedError:
             pass
-        archive = [
-            old
-            for old in signal.history or ()
-            if not old.destroyed and docket.today < old.archive_ends_on
-        ]
-        former = [docket.standing(old.reporter) for old in archive]
+        archive = [old for old in signal.history or () if docket.is_archived(old)]
+        former = {docket.standing(old.reporter) for old in archive}
         said = sorted(self.reporters[each].email for each in former if each is not None)
         assert shown == (None if signal.opened or not docket.is_live(signal) else said)
-        signal.opened = True
+        signal.opened = signal.opened or bool(shown)
 
     async def read_letter(self, notice: Notice) -> None:
         """L5, D2, W3: a mail tells of what is open now, to who is there, or it waits."""

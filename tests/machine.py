@@ -232,7 +232,11 @@ class Machine(RuleBasedStateMachine):
 
     @rule(place=picks)
     def open_history(self, place: int) -> None:
-        told = [s for s in self.docket.signals if s.history and self.docket.is_visible(s)]
+        told = [
+            s
+            for s in self.docket.signals
+            if self.docket.has_history(s) and self.docket.is_visible(s)
+        ]
         for signal in told[place % len(told) :][:1] if told else []:
             self.bench.run(self.life.open_history(signal))
 

@@ -63,14 +63,13 @@ def relation(a: Fact, b: Fact, common: set[Key], hubs: Mapping[Key, int]) -> str
     strong = [
         key for key in common if key not in hubs or max(came(a, key), came(b, key)) < hubs[key]
     ]
-    family = len(common) >= 2 or bool(strong)
     if a.child is not None and b.child is not None:
         if a.child == b.child:
             return "child"
-        return "household" if family else None
+        return "household" if strong else None
     if a.name is not None and a.name == b.name:
         return "possible"
-    return "possible" if family else None
+    return "possible" if strong else None
 
 
 def came(fact: Fact, key: Key) -> int:

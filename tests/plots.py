@@ -21,6 +21,7 @@ T = TypeVar("T")
 TODAY = local_date(START)
 
 # The onlooker's keys. Who shares one of the couple's shares them all, as far as it can see.
+# What stands here more often is drawn more often.
 COUPLE: tuple[Value, ...] = (("parent", 1), ("parent", 2))
 HOME: Value = ("address", 1)
 ALONE: Value = ("parent", 3)

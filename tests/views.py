@@ -68,7 +68,7 @@ async def compare_signals(life: Life, organisation: int) -> None:
             life.ids[each],
             life.owner(each).reporter_id,
             "live" if docket.is_live(each) else "ended",
-            each.history is not None,
+            docket.has_history(each),
         )
         for each in docket.signals
         if docket.is_visible(each)

@@ -91,6 +91,9 @@ async def insert_child(db: Db, signal: UUID, child: Token, at: datetime) -> None
     await db.execute(
         """
         -- change_store.release_file
+        WITH idle AS (
+             DELETE FROM matching.waiting_child
+              WHERE signal_id = $1)
         DELETE FROM matching.live_child
          WHERE signal_id = $1
            AND key <> $2
@@ -178,30 +181,21 @@ async def lock_open_matches(db: Db, signals: Collection[UUID]) -> list[OpenMatch
     ]
 
 
-async def update_matches(db: Db, verdicts: Sequence[tuple[OpenMatch, Link | None]]) -> None:
+async def update_matches(
+    db: Db, verdicts: Sequence[tuple[OpenMatch, Link | None]], at: datetime
+) -> None:
     """Give locked matches the kind that proved right (M11), or make them void (M12)."""
     await db.execute(
         """
         -- change_store.update_matches
         UPDATE matching.match
            SET kind = coalesce(new.kind, match.kind),
-               status = CASE WHEN new.kind IS NULL THEN 'void' ELSE match.status END
+               status = CASE WHEN new.kind IS NULL THEN 'void' ELSE match.status END,
+               voided_at = CASE WHEN new.kind IS NULL THEN $3::timestamptz END
           FROM unnest($1::uuid[], $2::text[]) AS new (id, kind)
          WHERE match.id = new.id
         """,
         [match.id for match, _ in verdicts],
         [link.kind if link else None for _, link in verdicts],
-    )
-
-
-async def enqueue_changed(db: Db, signals: Collection[UUID]) -> None:
-    """Ask the matcher to look at changed signals again, in the commit that changed them."""
-    await db.execute(
-        """
-        -- change_store.enqueue_changed
-        INSERT INTO matching.match_queue (signal_id, changed)
-        SELECT signal_id, true
-          FROM unnest($1::uuid[]) AS new (signal_id)
-        """,
-        list(signals),
+        at,
     )

@@ -138,8 +138,8 @@ async def settle(
     `lost` are the tokens that they carry no more.
     """
     verdicts = await decide_again(db, signals, now)
-    await change_store.update_matches(db, verdicts)
-    await change_store.enqueue_changed(db, signals)
+    await change_store.update_matches(db, verdicts, now)
+    await store.enqueue(db, signals)
     await audit.append(db, now, [match_entry(match, link, actor) for match, link in verdicts])
     await carried.forget_uncarried(db, lost)
 

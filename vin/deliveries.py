@@ -15,7 +15,7 @@ from schemas.database import Db
 from vin import delivery_desk
 from vin.delivery_desk import Act, Wanted
 from vin.errors import NotFoundError, StartError
-from vin.terminal import Settings, local, running, say
+from vin.terminal import Settings, local, one_line, running, say
 
 SHOWN = 50
 LISTED = range(1, 1001)
@@ -40,13 +40,13 @@ def add_commands(
     retrying = verbs.add_parser("retry", help="try what is dead, or rests, again now")
     retrying.add_argument("deliveries", type=UUID, nargs="*", metavar="ID")
     add_filter(retrying, [State.DEAD, State.RETRY])
-    retrying.add_argument("--purpose", required=True)
+    retrying.add_argument("--purpose", required=True, type=one_line)
     retrying.set_defaults(run=running(retry, settings))
 
     resolving = verbs.add_parser("resolve", help="decide on one that may have arrived")
     resolving.add_argument("delivery", type=UUID, metavar="ID")
     resolving.add_argument("--as", dest="answer", required=True, type=Answer, choices=list(Answer))
-    resolving.add_argument("--purpose", required=True)
+    resolving.add_argument("--purpose", required=True, type=one_line)
     resolving.set_defaults(run=running(resolve, settings))
 
     for name, work, text in (
@@ -55,7 +55,7 @@ def add_commands(
     ):
         command = verbs.add_parser(name, help=text)
         command.add_argument("channel", type=Channel, choices=list(Channel))
-        command.add_argument("--purpose")
+        command.add_argument("--purpose", type=one_line)
         command.set_defaults(run=running(work, settings))
 
 

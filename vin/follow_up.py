@@ -6,7 +6,7 @@ out (`vin.reminders`), since people may have spoken meanwhile.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from matching.model import Status
@@ -14,7 +14,16 @@ from notify import steps
 from notify.steps import NewStep
 from schemas.database import Db
 from schemas.dates import local_date, local_midnight
-from vin import audit, contact_clock, follow_up_store, link_store, officers, outcome_store, registry
+from vin import (
+    audit,
+    contact_clock,
+    follow_up_store,
+    link_store,
+    match_store,
+    officers,
+    outcome_store,
+    registry,
+)
 from vin.audit import Entry, Event
 from vin.case_lead import Role
 from vin.contact_clock import CONTACT_STEPS, Step, Turn
@@ -106,14 +115,19 @@ def calls_on(step: Step, sides: Sequence[WatchedSide], outcomes: Outcomes) -> li
 
 
 async def find_addressees(
-    db: Db, step: Step, calls: Sequence[Call]
+    db: Db, step: Step, calls: Sequence[Call], today: date
 ) -> dict[SideKey, SealedContact]:
-    """Whom a step is told to now, for each side; absent is where there is nobody."""
+    """Whom a step is told to now, for each side; absent is where there is nobody.
+
+    Of a match with an organisation that has no agreement nobody is told: it waits (W2).
+    """
+    waiting = await match_store.select_waiting(db, {call.side.match for call in calls}, today)
+    calls = [call for call in calls if call.side.match not in waiting]
     if step is Step.WORKLIST:
         return await find_officers(db, calls)
     reporters = {call.side.reporter for call in calls}
     look_up = registry.select_overseers if step is Step.OVERDUE else registry.select_recipients
-    found = await look_up(db, reporters)
+    found = await look_up(db, reporters, today)
     return {call.key: found[call.side.reporter] for call in calls if call.side.reporter in found}
 
 
@@ -145,13 +159,15 @@ async def tell(
         if step is Step.WORKLIST:
             new += await listings(db, of_step, quiet, now)
         elif of_step:
-            new += await reminders(db, step, of_step, quiet)
+            new += await reminders(db, step, of_step, quiet, local_date(now))
     return await steps.append(db, new, now)
 
 
-async def reminders(db: Db, step: Step, calls: Sequence[Call], quiet: timedelta) -> list[NewStep]:
+async def reminders(
+    db: Db, step: Step, calls: Sequence[Call], quiet: timedelta, today: date
+) -> list[NewStep]:
     """What the sides are told; where there is nobody to tell it waits until there is."""
-    addressees = await find_addressees(db, step, calls)
+    addressees = await find_addressees(db, step, calls, today)
     return [
         NewStep(
             step=step,

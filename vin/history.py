@@ -35,7 +35,10 @@ class History:
 
 
 async def open_history(db: Db, opening: Opening, keys: DataKeys, now: datetime) -> History:
-    """Show the former reporters' contact data, once; the former reporters hear nothing."""
+    """Show the former reporters' contact data, once; the former reporters hear nothing.
+
+    While nobody can be reached for them it stays unopened.
+    """
     row = await db.fetchrow(
         """
         -- history.lock
@@ -56,18 +59,22 @@ async def open_history(db: Db, opening: Opening, keys: DataKeys, now: datetime) 
     if row["opened_at"] or row["status"] == "ended" or row["remove_on"] <= local_date(now):
         raise HistoryOpenedError
     reporters = await select_former(db, opening.notice, local_date(now))
-    contacts = await registry.select_contacts(db, set(reporters))
-    await mark_opened(db, opening.notice, now)
-    await audit.append(db, now, [opening_entry(opening, row["signal_id"])])
-    return History(
-        id=opening.notice,
-        opened_at=now,
-        contacts=[
-            (contacts[each].open(keys), contacts[each].organisation_name)
-            for each in reporters
-            if each in contacts
-        ],
+    if not reporters:
+        raise NotFoundError
+    today = local_date(now)
+    takes_part = await registry.has_agreement(db, opening.organisation, today)
+    found = await registry.select_contacts(db, set(reporters) if takes_part else (), today)
+    # Each once: how often somebody registered is nobody's business.
+    contacts = dict.fromkeys(
+        (found[each].open(keys), found[each].organisation_name)
+        for each in reporters
+        if each in found
     )
+    if contacts:
+        await mark_opened(db, opening.notice, now)
+    entry = opening_entry(opening, row["signal_id"], is_shown=bool(contacts))
+    await audit.append(db, now, [entry])
+    return History(id=opening.notice, opened_at=now, contacts=list(contacts))
 
 
 async def select_former(db: Db, notice: UUID, today: date) -> list[UUID]:
@@ -103,7 +110,7 @@ async def mark_opened(db: Db, notice: UUID, now: datetime) -> None:
     )
 
 
-def opening_entry(opening: Opening, signal: UUID) -> Entry:
+def opening_entry(opening: Opening, signal: UUID, *, is_shown: bool) -> Entry:
     """The log of who opened the archive, when and what for."""
     return Entry(
         event=Event.HISTORY_OPENED,
@@ -111,6 +118,7 @@ def opening_entry(opening: Opening, signal: UUID) -> Entry:
         actor=opening.client,
         object_kind="history_notice",
         object_id=opening.notice,
+        result="done" if is_shown else "nobody",
         purpose=opening.purpose,
         request_id=opening.request_id,
         detail={"signal": str(signal)},

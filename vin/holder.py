@@ -6,6 +6,7 @@ from schemas.database import Db
 from vin import region_store, reporter_store
 from vin.contacts import reporter_binding, seal_contact
 from vin.crypto.seal import DataKeys
+from vin.errors import StartError
 from vin.region import Region, stable_id
 from vin.reporter_store import ReporterRow
 
@@ -34,6 +35,9 @@ async def apply_holder(db: Db, region: Region, keys: DataKeys, now: datetime) ->
         sealed=seal_contact(keys, contact, reporter_binding(id_, owner)),
     )
     stored = await reporter_store.claim_reporter(db, row, region.unit_id(organisation, unit))
+    if stored.id != id_:
+        message = f"{organisation.code} has a reporter {REPORTER_ID!r} of its own; end him first."
+        raise StartError(message)
     is_changed = (stored.unit, stored.open(keys)) != (unit.code, contact)
     if is_changed:
         sealed = seal_contact(keys, contact, reporter_binding(stored.id, owner))

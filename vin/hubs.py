@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
 
+from matching.hub_store import FAMILY_LIMITS
 from matching.store import select_policy
 from schemas.database import Db
 from schemas.dates import local_date
-from vin import audit, change_store
+from vin import audit, store
 from vin.audit import Entry, Event
 from vin.errors import StartError
-
-# So many times the limit is no family: released, it would flood its members.
-FAMILY_LIMITS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +83,7 @@ async def release_hub(db: Db, release: Release, now: datetime) -> int:
         raise StartError(message)
     signals = [signal for signal, _ in members]
     await mark_released(db, token, now)
-    await change_store.enqueue_changed(db, signals)
+    await store.enqueue(db, signals)
     detail = {"signals": len(signals)}
     await audit.append(
         db,

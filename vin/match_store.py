@@ -2,14 +2,18 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from matching.model import Kind, Status
 from schemas.database import Db
+from schemas.dates import local_date
 from vin.crypto.seal import Sealed
 
 SideKey = tuple[UUID, UUID]
+
+# L5: a void match stays in sight so long, whatever made it void: so the end tells nobody why.
+VOID_KEPT = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +38,12 @@ async def select_page(
     reporter: UUID | None,
     after: tuple[datetime, UUID, UUID],
     limit: int,
+    now: datetime,
 ) -> list[SideKey]:
-    """The next sides of an organisation, or of one of its reporters, oldest first."""
+    """The next sides of an organisation, or of one of its reporters, oldest first.
+
+    Those that `select_sides` leaves out are left out here too.
+    """
     rows = await db.fetch(
         """
         -- match_store.select_page
@@ -44,6 +52,17 @@ async def select_page(
          WHERE organisation_id = $1
            AND ($2::uuid IS NULL OR reporter_id = $2)
            AND (matched_at, match_id, signal_id) > ($3, $4, $5)
+           AND NOT EXISTS (
+               SELECT
+                 FROM matching.match
+                WHERE match.id = match_side.match_id
+                  AND match.voided_at < $8)
+           AND NOT EXISTS (
+               SELECT
+                 FROM matching.match_side AS leg
+                 JOIN matching.signal ON signal.id = leg.signal_id
+                WHERE leg.match_id = match_side.match_id
+                  AND signal.destroy_by <= $7)
          ORDER BY matched_at, match_id, signal_id
          LIMIT $6
         """,
@@ -51,6 +70,8 @@ async def select_page(
         reporter,
         *after,
         limit,
+        local_date(now),
+        now - VOID_KEPT,
     )
     return [(row["match_id"], row["signal_id"]) for row in rows]
 
@@ -72,8 +93,23 @@ async def select_by_number(db: Db, organisation: UUID, number: str) -> list[Side
     return [(row["match_id"], row["signal_id"]) for row in rows]
 
 
-async def select_sides(db: Db, keys: Sequence[SideKey], today: date) -> list[Side]:
-    """What these (match, signal) sides are today, in the order asked for; gone ones are absent.
+async def share_matches(db: Db, matches: Collection[UUID]) -> None:
+    """Keep matches from being destroyed, or left by a side, until this transaction ends."""
+    await db.execute(
+        """
+        -- match_store.share_matches
+        SELECT id
+          FROM matching.match
+         WHERE id = ANY($1)
+         ORDER BY id
+           FOR KEY SHARE
+        """,
+        list(matches),
+    )
+
+
+async def select_sides(db: Db, keys: Sequence[SideKey], now: datetime) -> list[Side]:
+    """What these (match, signal) sides are now, in the order asked for; gone ones are absent.
 
     Dates decide, however far the sweeper is (L1, L4). The other side is gone once it was erased.
     """
@@ -96,11 +132,13 @@ async def select_sides(db: Db, keys: Sequence[SideKey], today: date) -> list[Sid
             ON other.match_id = side.match_id AND other.signal_id <> side.signal_id
           LEFT JOIN matching.signal AS leg ON leg.id = other.signal_id
          WHERE least(signal.destroy_by, leg.destroy_by) > $3
+           AND (match.voided_at IS NULL OR match.voided_at >= $4)
          ORDER BY asked.place
         """,
         [match for match, _ in keys],
         [signal for _, signal in keys],
-        today,
+        local_date(now),
+        now - VOID_KEPT,
     )
     return [
         Side(
@@ -117,6 +155,30 @@ async def select_sides(db: Db, keys: Sequence[SideKey], today: date) -> list[Sid
         )
         for row in rows
     ]
+
+
+async def select_waiting(db: Db, matches: Collection[UUID], today: date) -> set[UUID]:
+    """Those with a side whose organisation has no agreement in force: it waits for the holder.
+
+    Nobody is told of these until then (W2).
+    """
+    rows = await db.fetch(
+        """
+        -- match_store.select_waiting
+        SELECT DISTINCT side.match_id
+          FROM matching.match_side AS side
+         WHERE side.match_id = ANY($1)
+           AND NOT EXISTS (
+               SELECT
+                 FROM registry.agreement
+                WHERE agreement.organisation_id = side.organisation_id
+                  AND agreement.valid_from <= $2
+                  AND (agreement.valid_to IS NULL OR agreement.valid_to >= $2))
+        """,
+        list(matches),
+        today,
+    )
+    return {row["match_id"] for row in rows}
 
 
 async def share_legs(db: Db, matches: Collection[UUID]) -> None:

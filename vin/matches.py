@@ -23,7 +23,16 @@ from notify import ledger
 from notify.ledger import NewNotice
 from schemas.database import Db
 from schemas.dates import local_date
-from vin import audit, follow_up, match_store, outcome_store, registry, relations, webhook_store
+from vin import (
+    audit,
+    follow_up,
+    match_store,
+    outcome_store,
+    registry,
+    relation_store,
+    relations,
+    webhook_store,
+)
 from vin.audit import Entry, Event
 from vin.contacts import Contact
 from vin.crypto.seal import DataKeys
@@ -39,23 +48,38 @@ MATCHER = "matcher"
 async def match_batch(db: Db, limit: int, now: datetime) -> int:
     """Claim waiting signals, find their matches, and write a notice for each side.
 
-    Returns how many signals were done. The order of statements is what M10 rests on: see
-    `matching.store`.
+    Returns how many signals were claimed. The order of statements is what M10 rests on: see
+    `matching.store`. Who waits longest decides whether the turn is on families or on matches;
+    the others keep their places, so nothing that comes later keeps anyone waiting (M12).
     """
     claimed = await store.claim_queued(db, limit)
     if not claimed:
         return 0
-    if await relations.apply_relations(db, claimed, now):
-        return len(claimed)
+    outdated = await relation_store.select_outdated(db, claimed)
+    if next(iter(claimed)) in outdated:
+        done: Sequence[UUID] = await relations.renew_waiting(db, claimed, now)
+    else:
+        done = await match_claimed(db, [each for each in claimed if each not in outdated], now)
+    await store.delete_queued(db, [row for each in done for row in claimed[SignalId(each)]])
+    return len(claimed)
+
+
+async def match_claimed(db: Db, claimed: Sequence[SignalId], now: datetime) -> list[SignalId]:
+    """Match claimed signals. Those that it was done with: no more those whose family changed."""
     policy = await store.select_policy(db)
     await record_hubs(db, claimed, policy, now)
-    made = await make_matches(db, claimed, policy, now)
+    pairs = await lock_pairs(db, claimed)
+    # Whoever changes a family has its child's signals locked: only now is what he did in sight.
+    outdated = set(await relation_store.select_outdated(db, claimed))
+    done = [each for each in claimed if each not in outdated]
+    pairs = [pair for pair in pairs if outdated.isdisjoint(each.id for each in pair)]
+    made = await make_matches(db, pairs, policy, now)
     notices = notices_for(made, await webhook_store.select_enabled(db, organisations_of(made)))
-    await store.mark_processed(db, claimed, now)
+    await store.mark_processed(db, done, now)
     into = await ledger.append(db, notices, now, await registry.select_digest(db))
     await follow_up.start(db, [each.id for each in made], now)
     await audit.append(db, now, match_entries(made, notices, into))
-    return len(claimed)
+    return done
 
 
 async def record_hubs(db: Db, claimed: Sequence[SignalId], policy: Policy, now: datetime) -> None:
@@ -66,17 +90,22 @@ async def record_hubs(db: Db, claimed: Sequence[SignalId], policy: Policy, now: 
         await audit.append(db, now, [system_entry(Event.HUB_RECORDED, "hub")] * recorded)
 
 
-async def make_matches(
-    db: Db, claimed: Sequence[SignalId], policy: Policy, now: datetime
-) -> list[MadeMatch]:
-    """Narrow in SQL, lock, decide in Python, write."""
+async def lock_pairs(db: Db, claimed: Sequence[SignalId]) -> list[tuple[Signal, Signal]]:
+    """Narrow in SQL, and keep others from changing what may match."""
     candidates = await store.select_candidates(db, claimed)
     signals = await store.lock_signals(db, {each for pair in candidates for each in pair})
-    pairs = [
+    return [
         (signals[one], signals[other])
         for one, other in candidates
         if one in signals and other in signals
     ]
+
+
+async def make_matches(
+    db: Db, pairs: Sequence[tuple[Signal, Signal]], policy: Policy, now: datetime
+) -> list[MadeMatch]:
+    """Decide in Python on locked pairs, and write."""
+    signals = {each.id: each for pair in pairs for each in pair}
     await note_history(db, pairs, now)
     policy = await hub_store.with_excluded(db, policy, signals.values())
     hubs = await hub_store.select_hubs(db, signals.values())
@@ -236,21 +265,30 @@ async def list_matches(
         reporter = await registry.select_reporter(db, reader.organisation, wanted.reporter_id)
         if reporter is None:
             return [], False
-    sides = await match_store.select_page(
-        db, reader.organisation, reporter, wanted.after, wanted.limit + 1
-    )
-    items = await open_sides(db, sides[: wanted.limit], reader, keys, now)
-    return items, len(sides) > wanted.limit
+    while True:
+        sides = await match_store.select_page(
+            db, reader.organisation, reporter, wanted.after, wanted.limit + 1, now
+        )
+        items = await open_sides(db, sides[: wanted.limit], reader, keys, now)
+        more = len(sides) > wanted.limit
+        # Where all of a page was destroyed meanwhile, nothing would tell where the next begins.
+        if items or not more:
+            return items, more
 
 
 async def open_sides(
     db: Db, page: Sequence[SideKey], reader: Reader, keys: DataKeys, now: datetime
 ) -> list[OwnMatch]:
-    """Show own sides, with the others' contact data where open (L5); each opening is logged."""
-    sides = await match_store.select_sides(db, page, local_date(now))
-    opened = [side for side in sides if side.status is Status.OPEN]
+    """Show own sides, with the others' contact data where open (L5); each opening is logged.
+
+    None can be destroyed before the log is written: what is destroyed leaves the log too (G3).
+    """
+    await match_store.share_matches(db, {match for match, _ in page})
+    sides = await match_store.select_sides(db, page, now)
+    takes_part = await registry.has_agreement(db, reader.organisation, local_date(now))
+    opened = [side for side in sides if takes_part and side.status is Status.OPEN]
     others = {side.other_reporter for side in opened if side.other_reporter is not None}
-    contacts = await registry.select_contacts(db, others)
+    contacts = await registry.select_contacts(db, others, local_date(now))
     await audit.append(db, now, [opening_entry(side, reader) for side in opened])
     outcomes = await outcome_store.select_outcomes(db, {side.match for side in sides})
     return [

@@ -17,6 +17,7 @@ from notify.letters import Colleague, MovedLetter
 from notify.moves import NewMove
 from notify.retry import Outcome, Result
 from schemas.database import Db
+from schemas.dates import local_date
 from vin import officers, registry
 from vin.crypto.seal import DataKeys, Sealed
 from vin.registry import SealedContact
@@ -45,7 +46,7 @@ async def tell(
     officer = await officers.select_follow_up(db, municipality)
     if by_recipient and officer is not None:
         by_recipient[officer.id] = sorted(untold)
-    standings = await registry.select_standings(db, by_recipient)
+    standings = await registry.select_standings(db, by_recipient, local_date(now))
     parties = {recipient: standing.organisation for recipient, standing in standings.items()}
     notices = [
         NewMove(uuid4(), recipient, children, municipality, parties.get(recipient))
@@ -54,30 +55,33 @@ async def tell(
     await told_moves.append(db, notices, now)
 
 
-async def address(db: Db, notice: UUID, keys: DataKeys) -> str | None:
+async def address(db: Db, notice: UUID, keys: DataKeys, today: date) -> str | None:
     """Where a notice on a move goes now; None when there is nobody, or it is another notice."""
     move = await told_moves.select_move(db, notice)
     recipient = await ledger.select_reporter(db, notice)
     if move is None or recipient is None:
         return None
-    addressee = await find_addressee(db, recipient, move[0])
+    addressee = await find_addressee(db, recipient, move[0], today)
     return addressee.open(keys).email if addressee else None
 
 
-async def find_addressee(db: Db, recipient: UUID, municipality: str) -> SealedContact | None:
+async def find_addressee(
+    db: Db, recipient: UUID, municipality: str, today: date
+) -> SealedContact | None:
     """The reporter or who stands in for him (W3); else the municipality's officer as it is now.
 
-    UndeliveredError while mail to all of these comes back.
+    UndeliveredError while mail to all of these comes back, and while the reporter's organisation
+    has no agreement: then it waits for the holder (W2).
     """
-    standing = (await registry.select_standings(db, [recipient])).get(recipient)
+    standing = (await registry.select_standings(db, [recipient], today)).get(recipient)
     if standing is not None:
-        found = (await registry.select_recipients(db, [recipient])).get(recipient)
-        unmailable = standing.unmailable
+        found = (await registry.select_recipients(db, [recipient], today)).get(recipient)
+        waits = standing.unmailable or not standing.has_agreement
     else:
         officer = await officers.select_follow_up(db, municipality)
         found = officer.contact if officer and not officer.unmailable else None
-        unmailable = officer is not None and officer.unmailable
-    if found is None and unmailable:
+        waits = officer is not None and officer.unmailable
+    if found is None and waits:
         raise UndeliveredError(Outcome(Result.NOBODY))
     return found
 
@@ -93,11 +97,13 @@ async def compose(db: Db, notice: UUID, keys: DataKeys, today: date) -> MovedLet
         return None
     await registry.hold_reporters(db, [recipient])
     living = await share_living(db, move[1], today)
-    addressee = await find_addressee(db, recipient, move[0])
-    if not living or addressee is None:
+    if not living:
         return None
-    files = await own_files(db, recipient, living)
-    others = await reporters_of(db, living, keys) if files is None else []
+    addressee = await find_addressee(db, recipient, move[0], today)
+    if addressee is None:
+        return None
+    files = await own_files(db, recipient, living, today)
+    others = await reporters_of(db, living, keys, today) if files is None else []
     if not files and not others:
         return None
     return MovedLetter(
@@ -108,10 +114,12 @@ async def compose(db: Db, notice: UUID, keys: DataKeys, today: date) -> MovedLet
     )
 
 
-async def own_files(db: Db, recipient: UUID, living: Sequence[Living]) -> list[Living] | None:
+async def own_files(
+    db: Db, recipient: UUID, living: Sequence[Living], today: date
+) -> list[Living] | None:
     """Those of these signals that a reporter has, or who succeeded him; None for an officer."""
     standings = await registry.select_standings(
-        db, {recipient, *(each.reporter for each in living)}
+        db, {recipient, *(each.reporter for each in living)}, today
     )
     if recipient not in standings:
         return None
@@ -119,9 +127,11 @@ async def own_files(db: Db, recipient: UUID, living: Sequence[Living]) -> list[L
     return [each for each in living if standings[each.reporter].box == now_his]
 
 
-async def reporters_of(db: Db, living: Sequence[Living], keys: DataKeys) -> list[Colleague]:
+async def reporters_of(
+    db: Db, living: Sequence[Living], keys: DataKeys, today: date
+) -> list[Colleague]:
     """Whom to reach on these signals, each once; of a shielded organisation its broker (A5)."""
-    contacts = await registry.select_contacts(db, {each.reporter for each in living})
+    contacts = await registry.select_contacts(db, {each.reporter for each in living}, today)
     colleagues = []
     for sealed in contacts.values():
         contact = sealed.open(keys)

@@ -76,7 +76,8 @@ class NoticeComposer:
         """The addresses of the reporters whom notices are for, or of who stands in (W3)."""
         told = await contents.select_contents(db, notices)
         reporters = {each.reporter for each in told.values() if each.kind not in STEPS}
-        found = await registry.select_recipients(db, reporters)
+        today = local_date(await self._clock.now(db))
+        found = await registry.select_recipients(db, reporters, today)
         answers: dict[UUID, str | UndeliveredError | None] = {}
         for notice, each in told.items():
             if each.reporter in found and each.kind not in STEPS:
@@ -92,7 +93,7 @@ class NoticeComposer:
             return await reminders.address(db, notice, self._keys, now)
         if await self._select_open(db, {notice: told}, now):
             raise UndeliveredError(Outcome(Result.NOBODY))
-        return await moves.address(db, notice, self._keys)
+        return await moves.address(db, notice, self._keys, local_date(now))
 
     async def letters(self, db: Db, notices: Sequence[UUID]) -> Answers[Letter]:
         """The letters on the matches that are open now, or on what came after; None for nothing.
@@ -121,6 +122,7 @@ class NoticeComposer:
         now: datetime,
     ) -> Facts:
         """Of all letters at once, whom they go to and whom and what they show."""
+        today = local_date(now)
         others = {side.other_reporter for each in sides.values() for side in each}
         urls: dict[SideKey, str] = {}
         if self._links is not None:
@@ -129,9 +131,9 @@ class NoticeComposer:
                 urls |= await self._links.offer(db, notice, keys, now)
         return Facts(
             recipients=await registry.select_recipients(
-                db, {told[notice].reporter for notice in sides}
+                db, {told[notice].reporter for notice in sides}, today
             ),
-            contacts=await registry.select_contacts(db, {each for each in others if each}),
+            contacts=await registry.select_contacts(db, {each for each in others if each}, today),
             urls=urls,
         )
 
@@ -163,7 +165,7 @@ class NoticeComposer:
         """Of each notice what it has to tell today; those that have nothing are absent."""
         places = {key: notice for notice, each in told.items() for key in each.matches}
         found: dict[UUID, list[Side]] = defaultdict(list)
-        for side in await match_store.select_sides(db, list(places), local_date(now)):
+        for side in await match_store.select_sides(db, list(places), now):
             if side.status is Status.OPEN:
                 found[places[side.match, side.signal]].append(side)
         return found

@@ -13,7 +13,7 @@ from vin.case_lead import CaseLead
 from vin.errors import NotFoundError, StartError
 from vin.hubs import Release
 from vin.mailboxes import Clearing
-from vin.terminal import Settings, local, running, say
+from vin.terminal import Settings, local, one_line, running, say
 
 SHOWN = 50
 
@@ -36,14 +36,14 @@ def add_commands(
     decisions = commands.add_parser("hubs", help="decide on a hub").add_subparsers(required=True)
     release = decisions.add_parser("release", help="let what its members share link them again")
     release.add_argument("hub", type=UUID, metavar="ID")
-    release.add_argument("--purpose", required=True)
+    release.add_argument("--purpose", required=True, type=one_line)
     release.set_defaults(run=running(release_hub, settings))
 
     ends = commands.add_parser("signals", help="end what no feed and no reporter ends")
     end = ends.add_subparsers(required=True).add_parser("end", help="destroy a signal, for good")
     end.add_argument("signal", type=UUID, metavar="ID")
     end.add_argument("--ground", required=True, choices=("erased", "objected", "deceased"))
-    end.add_argument("--purpose", required=True)
+    end.add_argument("--purpose", required=True, type=one_line)
     end.set_defaults(run=running(end_signal, settings))
 
 
@@ -66,7 +66,7 @@ def add_mailboxes(
     listing.set_defaults(run=running(list_mailboxes, settings))
     clearing = verbs.add_parser("clear", help="let mail go to somebody again")
     clearing.add_argument("mailbox", type=UUID, metavar="ID")
-    clearing.add_argument("--purpose", required=True)
+    clearing.add_argument("--purpose", required=True, type=one_line)
     clearing.set_defaults(run=running(clear_mailbox, settings))
 
 

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from matching.model import Status
 from schemas.database import Db
-from schemas.dates import local_date
 from vin import audit, match_store, outcome_store
 from vin.audit import Entry, Event
 from vin.contact_clock import Outcome
@@ -47,7 +46,7 @@ async def say(db: Db, side: SideKey, saying: Saying, now: datetime) -> None:
     match, signal = side
     await match_store.share_legs(db, [match])
     await outcome_store.lock_match(db, match)
-    standing = await match_store.select_sides(db, [side], local_date(now))
+    standing = await match_store.select_sides(db, [side], now)
     if not standing:
         raise NotFoundError
     if standing[0].status is not Status.OPEN:

@@ -236,6 +236,17 @@ class Region(Table):
     organisations: list[Organisation]
     auditors: list[Officer] = []
 
+    @model_validator(mode="after")
+    def _taken_over(self) -> Self:
+        ends = (
+            max(agreement.valid_to or date.max for agreement in organisation.agreements)
+            for organisation in self.organisations
+            if organisation.agreements
+        )
+        if self.policies.holder is None and any(end < date.max for end in ends):
+            refuse("holder", "An agreement has a last day: name who takes over (policies.holder).")
+        return self
+
     def organisation_id(self, organisation: Organisation) -> UUID:
         return stable_id(self.region.code, "organisation", organisation.code)
 

@@ -71,12 +71,13 @@ class SealedContact:
 class Standing:
     """A reporter, or the last of those who succeeded one another in his place (W3).
 
-    `broker_name` is what a shielded organisation is called towards others (A5); `unmailable`
-    is whose mail came back.
+    Without an agreement in force nobody reaches it (W2). `broker_name` is what a shielded
+    organisation is called towards others (A5); `unmailable` is whose mail came back.
     """
 
     left: bool
     unmailable: bool
+    has_agreement: bool
     organisation: UUID
     organisation_name: str = field(repr=False)
     municipality: str | None
@@ -140,30 +141,35 @@ async def entitle(db: Db, wanted: Sequence[ReporterKey], on: date) -> dict[Repor
     }
 
 
-async def select_recipients(db: Db, reporters: Collection[UUID]) -> dict[UUID, SealedContact]:
-    """Where reporters' own notices go (W3).
+async def select_recipients(
+    db: Db, reporters: Collection[UUID], on: date
+) -> dict[UUID, SealedContact]:
+    """Where reporters' own notices go on that local date (W3).
 
     To himself, or for one who left to his successor; where that one left or mail to him comes
     back to a coordinator of his organisation, else to a follow-up officer of its municipality.
-    Absent is for whom there is nobody.
+    Absent is for whom there is nobody, or no agreement: then it waits for the holder (W2).
     """
-    return await _select(db, reporters, recipient_of)
+    return await _select(db, reporters, on, recipient_of)
 
 
-async def select_overseers(db: Db, reporters: Collection[UUID]) -> dict[UUID, SealedContact]:
+async def select_overseers(
+    db: Db, reporters: Collection[UUID], on: date
+) -> dict[UUID, SealedContact]:
     """Who looks after reporters: a coordinator of the organisation, else as `select_recipients`."""
-    standings = await select_standings(db, reporters)
+    standings = await select_standings(db, reporters, on)
     officers = await select_officers(db, [replace(each, left=True) for each in standings.values()])
-    chosen = {asked: overseer_of(standing, officers) for asked, standing in standings.items()}
-    return {asked: contact for asked, contact in chosen.items() if contact is not None}
+    return _choose(standings, officers, overseer_of)
 
 
-async def select_contacts(db: Db, reporters: Collection[UUID]) -> dict[UUID, SealedContact]:
+async def select_contacts(
+    db: Db, reporters: Collection[UUID], on: date
+) -> dict[UUID, SealedContact]:
     """Whom others are shown for reporters: himself or who stands in for him, or a broker (A5).
 
-    He can be called, even while mail to him comes back.
+    He can be called, even while mail to him comes back. Absent is who has no agreement (W2).
     """
-    return await _select(db, reporters, contact_of)
+    return await _select(db, reporters, on, contact_of)
 
 
 def recipient_of(standing: Standing, officers: Officers) -> SealedContact | None:
@@ -207,14 +213,44 @@ def _contact(standing: Standing, box: Box, name: str | None = None) -> SealedCon
     )
 
 
-async def _select(db: Db, reporters: Collection[UUID], choose: Choice) -> dict[UUID, SealedContact]:
-    standings = await select_standings(db, reporters)
-    officers = await select_officers(db, standings.values())
-    chosen = {asked: choose(standing, officers) for asked, standing in standings.items()}
+async def _select(
+    db: Db, reporters: Collection[UUID], on: date, choose: Choice
+) -> dict[UUID, SealedContact]:
+    standings = await select_standings(db, reporters, on)
+    return _choose(standings, await select_officers(db, standings.values()), choose)
+
+
+def _choose(
+    standings: Mapping[UUID, Standing], officers: Officers, choose: Choice
+) -> dict[UUID, SealedContact]:
+    """W2: of an organisation without an agreement nobody is reached."""
+    chosen = {
+        asked: choose(standing, officers)
+        for asked, standing in standings.items()
+        if standing.has_agreement
+    }
     return {asked: contact for asked, contact in chosen.items() if contact is not None}
 
 
-async def select_standings(db: Db, reporters: Collection[UUID]) -> dict[UUID, Standing]:
+async def has_agreement(db: Db, organisation: UUID, on: date) -> bool:
+    """Tell whether the organisation takes part on that local date (W1, W2)."""
+    found: bool = await db.fetchval(
+        """
+        -- registry.has_agreement
+        SELECT EXISTS (
+               SELECT
+                 FROM registry.agreement
+                WHERE organisation_id = $1
+                  AND valid_from <= $2
+                  AND (valid_to IS NULL OR valid_to >= $2))
+        """,
+        organisation,
+        on,
+    )
+    return found
+
+
+async def select_standings(db: Db, reporters: Collection[UUID], on: date) -> dict[UUID, Standing]:
     """Follow each reporter to the last who succeeded; no row points back, so that ends."""
     rows = await db.fetch(
         """
@@ -231,18 +267,25 @@ async def select_standings(db: Db, reporters: Collection[UUID]) -> dict[UUID, St
                r.mail_failed_at IS NOT NULL AS unmailable, r.contact_epoch, r.contact,
                r.organisation_id, o.name, o.municipality,
                o.language, o.mail_mode, o.match_url, o.smime_certificate,
-               CASE WHEN o.shielded THEN o.broker_name END AS broker_name
+               CASE WHEN o.shielded THEN o.broker_name END AS broker_name,
+               EXISTS (
+                   SELECT FROM registry.agreement AS a
+                    WHERE a.organisation_id = o.id
+                      AND a.valid_from <= $2
+                      AND (a.valid_to IS NULL OR a.valid_to >= $2)) AS has_agreement
           FROM chain
           JOIN registry.reporter AS r ON r.id = chain.id
           JOIN registry.organisation AS o ON o.id = r.organisation_id
          WHERE chain.successor_id IS NULL
         """,
         list(reporters),
+        on,
     )
     return {
         row["asked"]: Standing(
             left=row["ended"],
             unmailable=row["unmailable"],
+            has_agreement=row["has_agreement"],
             organisation=row["organisation_id"],
             organisation_name=row["name"],
             municipality=row["municipality"],

@@ -39,6 +39,26 @@ async def lock_same_child(db: Db, child: UUID, today: date) -> list[SameChild]:
     return [SameChild(row["id"], row["reporter_id"], row["live"]) for row in rows]
 
 
+async def select_late(db: Db, child: UUID, known: Collection[UUID]) -> list[UUID]:
+    """Living signals on the child that came while `known`, which are all others, were locked."""
+    rows = await db.fetch(
+        """
+        -- relation_store.select_late
+        SELECT signal.id
+          FROM matching.signal
+          JOIN matching.token ON token.signal_id = signal.id
+         WHERE token.token = $1
+           AND token.role = 'child'
+           AND signal.id <> ALL($2)
+           AND signal.status = 'live'
+         ORDER BY signal.id
+        """,
+        child,
+        list(known),
+    )
+    return [row["id"] for row in rows]
+
+
 async def put_relation(
     db: Db, child: UUID, household: Sequence[tuple[Role, Token]], at: datetime
 ) -> None:
@@ -96,10 +116,26 @@ async def lock_outdated(db: Db, signals: Collection[UUID]) -> list[UUID]:
     rows = await db.fetch(
         """
         -- relation_store.lock_outdated
+        SELECT id
+          FROM matching.signal
+         WHERE id = ANY($1)
+         ORDER BY id
+           FOR NO KEY UPDATE
+        """,
+        await select_outdated(db, signals),
+    )
+    return await select_outdated(db, [row["id"] for row in rows])
+
+
+async def select_outdated(db: Db, signals: Collection[UUID]) -> list[UUID]:
+    """Those of these signals whose household is not the register's, whether or not swept (L4)."""
+    rows = await db.fetch(
+        """
+        -- relation_store.select_outdated
         SELECT signal.id
           FROM matching.signal
          WHERE signal.id = ANY($1)
-           AND signal.status = 'live'
+           AND (signal.status = 'live' OR signal.ground = 'expired')
            AND EXISTS (
                SELECT
                  FROM matching.token AS mine
@@ -112,7 +148,6 @@ async def lock_outdated(db: Db, signals: Collection[UUID]) -> list[UUID]:
                              WHERE signal_id = signal.id AND role IN ('parent', 'address')
                              ORDER BY token))
          ORDER BY signal.id
-           FOR NO KEY UPDATE
         """,
         list(signals),
     )

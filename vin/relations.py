@@ -3,7 +3,7 @@
 It tells nobody whether a child is known, and makes no signal (M12, G6).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -37,7 +37,7 @@ class Relation:
 
 
 async def apply_relation(db: Db, told: Relation, now: datetime) -> None:
-    """Take what the register tells of one child; then `catch_up`, in a transaction after this."""
+    """Take what the register tells of one child."""
     await spend_permit(db, told.permit, told.reporter_id)
     if told.deceased:
         signals = await retention.destroy_child(db, told.child.lookup, now)
@@ -53,19 +53,13 @@ async def apply_to_signals(db: Db, told: Relation, now: datetime) -> int:
     if same and told.household is not None:
         await relation_store.put_relation(db, told.child.lookup, told.household, now)
         await renew(db, living, told.actor, now)
+        # The matcher may be done with these before it can know; what comes after them knows.
+        late = await relation_store.select_late(db, told.child.lookup, [s.signal for s in same])
+        await signal_store.enqueue(db, late)
     if told.moved_to is not None:
         children = [(each.signal, each.reporter) for each in same if each.live]
         await moves.tell(db, children, told.moved_to, now)
     return len(same)
-
-
-async def catch_up(db: Db, told: Relation, now: datetime) -> None:
-    """Do the same for signals that came while `apply_relation` was not committed.
-
-    The matcher may have looked at them before it could know. What comes after this knows.
-    """
-    same = await relation_store.lock_same_child(db, told.child.lookup, local_date(now))
-    await renew(db, [each.signal for each in same if each.live], told.actor, now)
 
 
 async def renew(db: Db, signals: Sequence[UUID], actor: Actor, now: datetime) -> None:
@@ -76,20 +70,18 @@ async def renew(db: Db, signals: Sequence[UUID], actor: Actor, now: datetime) ->
         await settle(db, outdated, lost, actor, now)
 
 
-async def apply_relations(db: Db, claimed: Sequence[SignalId], now: datetime) -> bool:
+async def renew_waiting(db: Db, claimed: Collection[SignalId], now: datetime) -> list[UUID]:
     """Give signals that wait for the matcher the family that the register has of their child.
 
-    True when one had another: then nothing else may be done in this transaction, and all that
-    were claimed wait again. For whoever changes keys keeps share locks out, and a matcher
-    that went on to take share locks of its own could meet another that did the same.
+    Nothing else may be done in this transaction: whoever changes keys keeps share locks out,
+    and a matcher that went on to take share locks of its own could meet another that did the
+    same. Those renewed wait anew.
     """
     outdated = await relation_store.lock_outdated(db, claimed)
-    if not outdated:
-        return False
-    lost = await relation_store.take_relations(db, outdated, None)
-    await settle(db, outdated, lost, MATCHER, now)
-    await signal_store.enqueue(db, [each for each in claimed if each not in set(outdated)])
-    return True
+    if outdated:
+        lost = await relation_store.take_relations(db, outdated, None)
+        await settle(db, outdated, lost, MATCHER, now)
+    return outdated
 
 
 def relation_entry(actor: Actor, signals: int) -> Entry:

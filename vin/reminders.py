@@ -28,7 +28,7 @@ from vin.signals import reference_binding
 
 @dataclass(frozen=True, slots=True)
 class Addressed:
-    """What a notice tells whom; `rest` is for others, who took over some of its sides."""
+    """What a notice tells whom; `rest` is for others, who took over some sides, or waits."""
 
     addressee: SealedContact
     calls: Sequence[Call]
@@ -38,7 +38,7 @@ class Addressed:
 async def address(db: Db, notice: UUID, keys: DataKeys, now: datetime) -> str | None:
     """Where a notice on a step goes now; None when nothing is left to tell.
 
-    UndeliveredError while there is nobody to tell it to.
+    UndeliveredError while there is nobody to tell it to, or no agreement to tell it under (W2).
     """
     addressed = await find(db, notice, now)
     return addressed.addressee.open(keys).email if addressed else None
@@ -53,7 +53,7 @@ async def find(db: Db, notice: UUID, now: datetime) -> Addressed | None:
     calls = await select_calls(db, step, wanted, now)
     if not calls:
         return None
-    addressees = await follow_up.find_addressees(db, step, calls)
+    addressees = await follow_up.find_addressees(db, step, calls, local_date(now))
     if not addressees:
         raise UndeliveredError(Outcome(Result.NOBODY))
     rows = {key: row_of(contact) for key, contact in addressees.items()}
@@ -83,7 +83,7 @@ async def compose(
     """The letter on a step; None when nothing is left to tell, or it is another notice.
 
     The caller holds the reporters, legs and matches. What is for others by now goes to them in
-    a notice of their own.
+    a notice of their own; so does what waits.
     """
     addressed = await find(db, notice, now)
     if addressed is None:
@@ -112,7 +112,9 @@ async def items(
     urls: Mapping[SideKey, str] = {}
     if links is not None and addressed.calls[0].step in CONTACT_STEPS:
         urls = await links.offer(db, notice, [call.key for call in addressed.calls], now)
-    standings = await registry.select_standings(db, {side.reporter for side in sides})
+    standings = await registry.select_standings(
+        db, {side.reporter for side in sides}, local_date(now)
+    )
     return [
         ReminderItem(
             number=side.number,

@@ -12,15 +12,15 @@ from uuid import UUID
 from notify import ledger, moves, steps
 from schemas.database import Db
 from schemas.dates import ARCHIVE_YEARS, local_date, local_midnight, years_after
-from vin import audit, carried, retention_store
+from vin import audit, carried, retention_store, store
 from vin.audit import Entry, Event
 from vin.errors import NotFoundError, StartError
+from vin.match_store import VOID_KEPT
 from vin.store import RETRY_KEPT
 
 BATCH = 100
+FORGOTTEN = 10_000
 SWEEPER = "sweeper"
-# A void match stays in sight of both sides so long; its unjustified leg lost its tokens at once.
-VOID_KEPT = timedelta(days=30)
 # Longer than any clock here may be wrong.
 STATEMENT_KEPT = timedelta(hours=1)
 
@@ -37,7 +37,8 @@ async def expire_batch(db: Db, now: datetime) -> int:
         [local_midnight(day) for _, day in due],
         [archive_end(day) for _, day in due],
     )
-    matches = await retention_store.close_matches(db, signals)
+    await store.release_children(db, signals, local_date(now))
+    matches = await store.end_matches(db, signals, "closed", now)
     await audit.append(db, now, [sweeper_entry(Event.SIGNALS_EXPIRED, len(due), matches)])
     return len(due)
 
@@ -48,19 +49,23 @@ def archive_end(ended_on: date) -> date:
 
 
 async def destroy_batch(db: Db, now: datetime) -> int:
-    """L3, L4: destroy what is due, in any state."""
+    """L3, L4: destroy what is due, in any state, and matches that were void for long. How many."""
     due = await retention_store.select_due(db, local_date(now), now - VOID_KEPT, BATCH)
     await retention_store.lock_queued(db, due)
     due = await retention_store.lock_free_signals(db, due)
-    if due:
-        matches = await destroy(db, due)
-        await audit.append(db, now, [sweeper_entry(Event.SIGNALS_DESTROYED, len(due), matches)])
-    return len(due)
+    matches = await destroy(db, due) if due else 0
+    void = await retention_store.delete_void_matches(db, now - VOID_KEPT, BATCH)
+    if due or void:
+        gone = await ledger.withdraw_matches(db, void) + await steps.withdraw(db, matches=void)
+        await audit.forget_objects(db, [*void, *gone])
+        entry = sweeper_entry(Event.SIGNALS_DESTROYED, len(due), matches + len(void))
+        await audit.append(db, now, [entry])
+    return len(due) + len(void)
 
 
 async def forget_old(db: Db) -> None:
     """Drop what retries, permits and assertions left, once nobody can use it."""
-    await retention_store.forget(db, RETRY_KEPT, STATEMENT_KEPT)
+    await retention_store.forget(db, RETRY_KEPT, STATEMENT_KEPT, FORGOTTEN)
 
 
 async def destroy(db: Db, signals: Sequence[UUID]) -> int:
@@ -76,9 +81,9 @@ async def destroy(db: Db, signals: Sequence[UUID]) -> int:
     return len(matches)
 
 
-async def erase(db: Db, signal: UUID) -> None:
+async def erase(db: Db, signal: UUID, now: datetime) -> None:
     """Destroy one locked signal; its matches stay void in sight of the other sides (L5)."""
-    await retention_store.leave_matches(db, signal)
+    await retention_store.leave_matches(db, signal, now)
     gone = await ledger.withdraw_sides(db, [signal])
     gone += await moves.withdraw(db, [signal])
     gone += await steps.withdraw(db, signals=[signal])
@@ -128,7 +133,7 @@ async def end_by_operator(db: Db, order: Ending, now: datetime) -> int:
         signals = await lock(db, [order.signal])
         if not signals:
             raise NotFoundError
-        await erase(db, order.signal)
+        await erase(db, order.signal, now)
     entry = Entry(
         event=Event.SIGNAL_ENDED,
         actor_kind="operator",

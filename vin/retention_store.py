@@ -45,39 +45,9 @@ async def expire(
         ended_at,
         archive_until,
     )
-    await db.execute(
-        """
-        -- retention_store.release_children
-        DELETE FROM matching.live_child
-         WHERE signal_id = ANY($1)
-        """,
-        signals,
-    )
 
 
-async def close_matches(db: Db, signals: Collection[UUID]) -> int:
-    """Close the open matches of locked signals, in one order. How many."""
-    done = await db.execute(
-        """
-        -- retention_store.close_matches
-        WITH mine AS (
-             SELECT id
-               FROM matching.match
-              WHERE (signal_a = ANY($1) OR signal_b = ANY($1))
-                AND status = 'open'
-              ORDER BY id
-                FOR UPDATE)
-        UPDATE matching.match
-           SET status = 'closed'
-          FROM mine
-         WHERE match.id = mine.id
-        """,
-        list(signals),
-    )
-    return int(done.split()[-1])
-
-
-async def leave_matches(db: Db, signal: UUID) -> None:
+async def leave_matches(db: Db, signal: UUID, at: datetime) -> None:
     """Void the matches of a locked signal, in one order, and take it out of them.
 
     Both at once: a second change of a match would lock the signal on its other side.
@@ -92,11 +62,13 @@ async def leave_matches(db: Db, signal: UUID) -> None:
               ORDER BY id
                 FOR UPDATE)
         UPDATE matching.match
-           SET status = 'void', signal_a = nullif(signal_a, $1), signal_b = nullif(signal_b, $1)
+           SET status = 'void', voided_at = coalesce(voided_at, $2),
+               signal_a = nullif(signal_a, $1), signal_b = nullif(signal_b, $1)
           FROM mine
          WHERE match.id = mine.id
         """,
         signal,
+        at,
     )
 
 
@@ -225,6 +197,29 @@ async def delete_matches(db: Db, signals: Collection[UUID]) -> list[UUID]:
     return [row["id"] for row in rows]
 
 
+async def delete_void_matches(db: Db, before: datetime, limit: int) -> list[UUID]:
+    """Delete matches that became void before then; their ids. Others' batches are passed over."""
+    rows = await db.fetch(
+        """
+        -- retention_store.delete_void_matches
+        WITH old AS MATERIALIZED (
+             SELECT id
+               FROM matching.match
+              WHERE voided_at < $1
+              ORDER BY voided_at
+              LIMIT $2
+                FOR UPDATE SKIP LOCKED)
+        DELETE FROM matching.match
+         USING old
+         WHERE match.id = old.id
+        RETURNING match.id
+        """,
+        before,
+        limit,
+    )
+    return [row["id"] for row in rows]
+
+
 async def delete_sides(db: Db, signals: Collection[UUID]) -> None:
     """Delete the sides that these signals have in matches; the other sides stay."""
     await db.execute(
@@ -252,15 +247,46 @@ async def delete_lone_matches(db: Db) -> list[UUID]:
 
 
 async def delete_history(db: Db, signals: Collection[UUID]) -> list[UUID]:
-    """Delete what locked signals were told of the archive (L6); the notices' ids."""
+    """Delete what locked signals were told of the archive (L6), and what only told of these.
+
+    The notices' ids. They are locked first: of two who empty a notice together, the second
+    then sees what the first took out.
+    """
+    rows = await db.fetch(
+        """
+        -- retention_store.lock_history
+        SELECT id
+          FROM matching.history_notice
+         WHERE signal_id = ANY($1)
+            OR id IN (SELECT history_notice_id
+                        FROM matching.history_signal
+                       WHERE signal_id = ANY($1))
+         ORDER BY id
+           FOR UPDATE
+        """,
+        list(signals),
+    )
+    await db.execute(
+        """
+        -- retention_store.delete_history_signals
+        DELETE FROM matching.history_signal
+         WHERE signal_id = ANY($1)
+        """,
+        list(signals),
+    )
     rows = await db.fetch(
         """
         -- retention_store.delete_history
         DELETE FROM matching.history_notice
-         WHERE signal_id = ANY($1)
+         WHERE id = ANY($2)
+           AND (signal_id = ANY($1)
+                OR NOT EXISTS (SELECT
+                                 FROM matching.history_signal
+                                WHERE history_notice_id = history_notice.id))
         RETURNING id
         """,
         list(signals),
+        [row["id"] for row in rows],
     )
     return [row["id"] for row in rows]
 
@@ -287,32 +313,48 @@ async def delete_signals(db: Db, signals: Collection[UUID]) -> list[UUID]:
     return [row["token"] for row in rows]
 
 
-async def forget(db: Db, retries: timedelta, statements: timedelta) -> None:
+async def forget(db: Db, retries: timedelta, statements: timedelta, limit: int) -> None:
     """Drop answers to retries, and permits and assertions past their end by more than this.
 
-    By the real clock: the demo's offset moves none of these.
+    So many of each at most: a long standstill must not become one long transaction. By the
+    real clock: the demo's offset moves none of these.
     """
     await db.execute(
         """
         -- retention_store.forget_retries
         DELETE FROM matching.idempotency
-         WHERE remembered_at < clock_timestamp() - $1::interval
+         WHERE ctid = ANY(ARRAY(
+               SELECT ctid
+                 FROM matching.idempotency
+                WHERE remembered_at < clock_timestamp() - $1::interval
+                LIMIT $2))
         """,
         retries,
+        limit,
     )
     await db.execute(
         """
         -- retention_store.forget_permits
         DELETE FROM matching.permit
-         WHERE expires_at < clock_timestamp() - $1::interval
+         WHERE ctid = ANY(ARRAY(
+               SELECT ctid
+                 FROM matching.permit
+                WHERE expires_at < clock_timestamp() - $1::interval
+                LIMIT $2))
         """,
         statements,
+        limit,
     )
     await db.execute(
         """
         -- retention_store.forget_assertions
         DELETE FROM registry.assertion
-         WHERE expires_at < clock_timestamp() - $1::interval
+         WHERE ctid = ANY(ARRAY(
+               SELECT ctid
+                 FROM registry.assertion
+                WHERE expires_at < clock_timestamp() - $1::interval
+                LIMIT $2))
         """,
         statements,
+        limit,
     )

@@ -124,12 +124,16 @@ async def answers(
     ends = [follow(outcomes, each.signal) for each in batch]
     led = {end.signal for end in ends if isinstance(end, Led)}
     signals = await open_signals(db, led, contact, now)
-    return [
-        end
-        if isinstance(end, VinError)
-        else Registered(signal=signals[end.signal], created=end.created)
-        for end in ends
-    ]
+    return [answer(end, signals) for end in ends]
+
+
+def answer(end: Outcome, signals: Mapping[UUID, OwnSignal]) -> Registered | VinError:
+    """One request's answer; what a retry led to may be past its `destroy_by` (L4)."""
+    if isinstance(end, VinError):
+        return end
+    if end.signal not in signals:
+        return UnavailableError()
+    return Registered(signal=signals[end.signal], created=end.created)
 
 
 def follow(outcomes: Mapping[UUID, Outcome], signal: UUID) -> Outcome:
@@ -367,9 +371,15 @@ async def list_signals(
         reporter = await registry.select_reporter(db, wanted.organisation, wanted.reporter_id)
         if reporter is None:
             return [], False
-    ids = await store.select_page(db, wanted.organisation, reporter, wanted.after, wanted.limit + 1)
-    signals = await open_signals(db, ids[: wanted.limit], contact, now)
-    return list(signals.values()), len(ids) > wanted.limit
+    while True:
+        ids = await store.select_page(
+            db, wanted.organisation, reporter, wanted.after, wanted.limit + 1, local_date(now)
+        )
+        signals = await open_signals(db, ids[: wanted.limit], contact, now)
+        more = len(ids) > wanted.limit
+        # Where all of a page was destroyed meanwhile, nothing would tell where the next begins.
+        if signals or not more:
+            return list(signals.values()), more
 
 
 def own_signal(row: SignalRow, reporter_id: str, contact: DataKeys) -> OwnSignal:
@@ -411,12 +421,12 @@ async def withdraw(db: Db, request: Withdrawal, now: datetime) -> None:
     if request.ground == "unjustified":
         await store.end_signal(db, request.signal, request.ground, now, None)
         tokens = await store.delete_tokens(db, request.signal)  # L3: never found again
-        numbers = await store.end_matches(db, request.signal, "void")
+        matches = await store.end_matches(db, [request.signal], "void", now)
         await carried.forget_uncarried(db, tokens)
     else:
         archive_until = years_after(local_date(now), ARCHIVE_YEARS)
         await store.end_signal(db, request.signal, request.ground, now, archive_until)
-        numbers = await store.end_matches(db, request.signal, "closed")
+        matches = await store.end_matches(db, [request.signal], "closed", now)
     entry = Entry(
         event=Event.SIGNAL_WITHDRAWN,
         actor_kind="client",
@@ -424,6 +434,6 @@ async def withdraw(db: Db, request: Withdrawal, now: datetime) -> None:
         object_kind="signal",
         object_id=request.signal,
         request_id=request.request_id,
-        detail={"ground": request.ground, "matches": numbers},
+        detail={"ground": request.ground, "matches": matches},
     )
     await audit.append(db, now, [entry])

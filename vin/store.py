@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from schemas.database import Db
+from schemas.dates import local_date
 from vin.crypto.pseudonym import Token
 from vin.crypto.seal import Sealed
 
@@ -141,22 +142,74 @@ async def spend_permits(db: Db, permits: Sequence[tuple[str, datetime]]) -> set[
     return {row["jti"] for row in rows}
 
 
-async def claim_children(db: Db, rows: Sequence[tuple[UUID, UUID, UUID]], today: date) -> set[UUID]:
-    """Make (reporter, child key, signal) the reporter's live signal; the signals that became it."""
-    ordered = columns(sorted(rows), 3)
+async def free_children(db: Db, keys: Collection[Key], today: date) -> None:
+    """Take (reporter, child key) from signals that ended; who waits for it in a live one gets it.
+
+    Dates decide, however far the sweeper is. Whoever waits came with a reporter's succession.
+    """
+    ordered = columns(sorted(keys), 2)
     await db.execute(
         """
-        -- store.release_children
+        -- store.free_children
         DELETE FROM matching.live_child
          USING matching.signal, unnest($1::uuid[], $2::uuid[]) AS wanted (reporter_id, key)
          WHERE live_child.reporter_id = wanted.reporter_id
            AND live_child.key = wanted.key
            AND signal.id = live_child.signal_id
-           AND least(signal.remove_on, signal.destroy_by) <= $3
+           AND (signal.status <> 'live' OR least(signal.remove_on, signal.destroy_by) <= $3)
         """,
-        *ordered[:2],
+        *ordered,
         today,
     )
+    await db.execute(
+        """
+        -- store.inherit_children
+        WITH heir AS (
+             SELECT DISTINCT ON (reporter_id, key)
+                    waiting.reporter_id, waiting.key, waiting.signal_id
+               FROM unnest($1::uuid[], $2::uuid[]) AS wanted (reporter_id, key)
+               JOIN matching.waiting_child AS waiting USING (reporter_id, key)
+               JOIN matching.signal ON signal.id = waiting.signal_id
+              WHERE signal.status = 'live'
+                AND least(signal.remove_on, signal.destroy_by) > $3
+              ORDER BY reporter_id, key, signal.registered_at, signal.id
+        ), heard AS (
+             INSERT INTO matching.live_child (reporter_id, key, signal_id)
+             SELECT reporter_id, key, signal_id
+               FROM heir
+              ORDER BY reporter_id, key
+                 ON CONFLICT DO NOTHING
+             RETURNING signal_id)
+        DELETE FROM matching.waiting_child
+         USING heard
+         WHERE waiting_child.signal_id = heard.signal_id
+        """,
+        *ordered,
+        today,
+    )
+
+
+async def release_children(db: Db, signals: Sequence[UUID], today: date) -> None:
+    """Let go of the children of signals that ended, for who waits for them."""
+    rows = await db.fetch(
+        """
+        -- store.release_children
+        WITH idle AS (
+             DELETE FROM matching.waiting_child
+              WHERE signal_id = ANY($1))
+        DELETE FROM matching.live_child
+         WHERE signal_id = ANY($1)
+        RETURNING reporter_id, key
+        """,
+        signals,
+    )
+    await free_children(db, {(row["reporter_id"], row["key"]) for row in rows}, today)
+
+
+async def claim_children(db: Db, rows: Sequence[tuple[UUID, UUID, UUID]], today: date) -> set[UUID]:
+    """Make (reporter, child key, signal) the reporter's live signal; the signals that became it."""
+    ordered = columns(sorted(rows), 3)
+    await free_children(db, {row[:2] for row in rows}, today)
     fetched = await db.fetch(
         """
         -- store.claim_children
@@ -236,7 +289,7 @@ async def insert_tokens(db: Db, rows: Sequence[tuple[UUID, str, Token]]) -> None
     )
 
 
-async def enqueue(db: Db, signals: Sequence[UUID]) -> None:
+async def enqueue(db: Db, signals: Collection[UUID]) -> None:
     """Ask the matcher to look at signals, in the commit that made or changed them."""
     await db.execute(
         """
@@ -245,7 +298,7 @@ async def enqueue(db: Db, signals: Sequence[UUID]) -> None:
         SELECT signal_id
           FROM unnest($1::uuid[]) AS new (signal_id)
         """,
-        signals,
+        list(signals),
     )
 
 
@@ -261,7 +314,15 @@ async def select_signals(db: Db, ids: Collection[UUID], today: date) -> dict[UUI
                CASE WHEN signal.remove_on <= $2 THEN 'ended' ELSE signal.status END AS status,
                signal.registered_at, signal.remove_on,
                signal.reference_epoch, signal.reference,
-               processed.processed_at, history_notice.id AS history_notice_id
+               processed.processed_at,
+               CASE WHEN EXISTS (
+                    SELECT
+                      FROM matching.history_signal
+                      JOIN matching.signal AS former ON former.id = history_signal.signal_id
+                     WHERE history_signal.history_notice_id = history_notice.id
+                       AND former.destroy_by > $2
+                       AND (former.archive_until IS NULL OR former.archive_until > $2))
+                    THEN history_notice.id END AS history_notice_id
           FROM matching.signal
           LEFT JOIN matching.processed ON processed.signal_id = signal.id
           LEFT JOIN matching.history_notice ON history_notice.signal_id = signal.id
@@ -307,6 +368,7 @@ async def select_page(
     reporter: UUID | None,
     after: tuple[datetime, UUID],
     limit: int,
+    today: date,
 ) -> list[UUID]:
     """The next signals of an organisation, or of one of its reporters, in order of registration."""
     rows = await db.fetch(
@@ -317,6 +379,7 @@ async def select_page(
          WHERE organisation_id = $1
            AND ($2::uuid IS NULL OR reporter_id = $2)
            AND (registered_at, id) > ($3, $4)
+           AND destroy_by > $6
          ORDER BY registered_at, id
          LIMIT $5
         """,
@@ -324,6 +387,7 @@ async def select_page(
         reporter,
         *after,
         limit,
+        today,
     )
     return [row["id"] for row in rows]
 
@@ -365,14 +429,7 @@ async def end_signal(
         at,
         archive_until,
     )
-    await db.execute(
-        """
-        -- store.release_child
-        DELETE FROM matching.live_child
-         WHERE signal_id = $1
-        """,
-        signal,
-    )
+    await release_children(db, [signal], local_date(at))
 
 
 async def delete_tokens(db: Db, signal: UUID) -> list[UUID]:
@@ -389,29 +446,29 @@ async def delete_tokens(db: Db, signal: UUID) -> list[UUID]:
     return [row["token"] for row in rows]
 
 
-async def end_matches(db: Db, signal: UUID, status: str) -> list[str]:
-    """Close or void the matches of a locked signal (L5); what is void stays void. Their numbers."""
-    rows = await db.fetch(
+async def end_matches(db: Db, signals: Sequence[UUID], status: str, at: datetime) -> int:
+    """Close or void the matches of locked signals (L5), in one order; void stays. How many."""
+    done = await db.execute(
         """
         -- store.end_matches
         WITH mine AS (
              SELECT id
                FROM matching.match
-              WHERE (signal_a = $1 OR signal_b = $1)
+              WHERE (signal_a = ANY($1) OR signal_b = ANY($1))
                 AND status <> 'void'
                 AND status <> $2
               ORDER BY id
                 FOR UPDATE)
         UPDATE matching.match
-           SET status = $2
+           SET status = $2, voided_at = CASE WHEN $2 = 'void' THEN $3::timestamptz END
           FROM mine
          WHERE match.id = mine.id
-        RETURNING match.number
         """,
-        signal,
+        signals,
         status,
+        at,
     )
-    return sorted(row["number"] for row in rows)
+    return int(done.split()[-1])
 
 
 def columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:

@@ -12,6 +12,7 @@ from schemas.database import Db
 from vin import audit, worklist
 from vin.audit import Entry, Event
 from vin.case_lead import CaseLead
+from vin.match_store import share_matches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,10 @@ async def tell(
 ) -> tuple[list[Told], list[Line]]:
     """The latest matches, or one and its log; that an administrator looked is logged too (G3)."""
     told = await select_matches(db, number, limit)
+    if number and told:
+        # What is destroyed leaves the log too (G3), so it may not go before this is logged.
+        await share_matches(db, [told[0].id])
+        told = await select_matches(db, number, limit)
     entry = Entry(
         event=Event.MATCHES_AUDITED,
         actor_kind="operator",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
 
-from notify import ledger
+from notify import ledger, moves
 from schemas.database import Db
 from schemas.dates import local_date
 from vin import audit, reporter_store, succession_store
@@ -59,9 +59,14 @@ async def succeed(db: Db, reporter: UUID, successor: Place, today: date) -> int:
 
 
 async def follow(db: Db, signals: Sequence[UUID], to: Place, today: date) -> None:
-    """Let matches, notices and what is known of the children follow signals that moved."""
+    """Let matches, notices and what is known of the children follow signals that moved.
+
+    What matched the successor's own signals closes: nobody is told to contact himself (M7).
+    """
     sides = await succession_store.update_sides(db, signals, to)
+    await succession_store.close_own_matches(db, {match for match, _ in sides})
     await ledger.readdress(db, sides, to.reporter)
+    await moves.readdress(db, signals, to.reporter)
     await succession_store.update_children(db, signals, to.reporter, today)
 
 

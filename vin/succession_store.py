@@ -3,12 +3,13 @@
 Signals are locked first, then matches, each in one order, as everywhere else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from uuid import UUID
 
 from schemas.database import Db
+from vin import store
 from vin.crypto.seal import Sealed
 
 SideKey = tuple[UUID, UUID]
@@ -49,17 +50,32 @@ async def lock_signals(db: Db, reporter: UUID) -> list[UUID]:
 
 
 async def select_holder(db: Db) -> Place | None:
-    """Who takes over when an agreement ends (W2); he cannot leave meanwhile."""
-    row = await db.fetchrow(
+    """Who takes over when an agreement ends (W2), or who succeeded him; he cannot leave meanwhile.
+
+    Each in the chain is locked before his successor is read, so none can slip in after.
+    """
+    holder = None
+    following: UUID | None = await db.fetchval(
         """
-        -- succession_store.select_holder
-        SELECT reporter.organisation_id, reporter.id
+        -- succession_store.select_holder_id
+        SELECT holder_reporter_id
           FROM registry.region
-          JOIN registry.reporter ON reporter.id = region.holder_reporter_id
-           FOR KEY SHARE OF reporter
         """
     )
-    return Place(row["organisation_id"], row["id"]) if row else None
+    while following is not None:
+        row = await db.fetchrow(
+            """
+            -- succession_store.select_holder
+            SELECT organisation_id, id, successor_id
+              FROM registry.reporter
+             WHERE id = $1
+               FOR KEY SHARE
+            """,
+            following,
+        )
+        holder = Place(row["organisation_id"], row["id"]) if row else None
+        following = row["successor_id"] if row else None
+    return holder
 
 
 async def lock_left(db: Db, holder: UUID, today: date, limit: int) -> list[Left]:
@@ -162,36 +178,44 @@ async def update_sides(db: Db, signals: Sequence[UUID], to: Place) -> list[SideK
     return [(row["match_id"], row["signal_id"]) for row in rows]
 
 
-async def update_children(db: Db, signals: Sequence[UUID], reporter: UUID, today: date) -> None:
-    """Make locked signals a reporter's live ones on their children (M7), where he has none."""
+async def close_own_matches(db: Db, matches: Collection[UUID]) -> None:
+    """Close those of these locked matches that have one reporter on both sides."""
     await db.execute(
         """
-        -- succession_store.release_children
-        DELETE FROM matching.live_child AS own
-         USING matching.live_child AS moved, matching.signal
-         WHERE moved.signal_id = ANY($1::uuid[])
-           AND own.reporter_id = $2
-           AND own.key = moved.key
-           AND signal.id = own.signal_id
-           AND least(signal.remove_on, signal.destroy_by) <= $3
+        -- succession_store.close_own_matches
+        UPDATE matching.match
+           SET status = 'closed'
+          FROM matching.signal AS a, matching.signal AS b
+         WHERE match.id = ANY($1)
+           AND match.status = 'open'
+           AND a.id = match.signal_a
+           AND b.id = match.signal_b
+           AND a.reporter_id = b.reporter_id
         """,
-        signals,
-        reporter,
-        today,
+        list(matches),
     )
-    await db.execute(
+
+
+async def update_children(db: Db, signals: Sequence[UUID], reporter: UUID, today: date) -> None:
+    """Make locked signals a reporter's live ones on their children (M7), or next in line."""
+    rows = await db.fetch(
         """
         -- succession_store.update_children
-        WITH moved AS (
+        WITH claimed AS (
              DELETE FROM matching.live_child
               WHERE signal_id = ANY($1::uuid[])
+             RETURNING key, signal_id
+        ), waiting AS (
+             DELETE FROM matching.waiting_child
+              WHERE signal_id = ANY($1::uuid[])
              RETURNING key, signal_id)
-        INSERT INTO matching.live_child (reporter_id, key, signal_id)
-        SELECT $2, key, signal_id
-          FROM moved
-         ORDER BY key, signal_id
-            ON CONFLICT DO NOTHING
+        INSERT INTO matching.waiting_child (reporter_id, key, signal_id)
+        SELECT $2::uuid, key, signal_id FROM claimed
+         UNION ALL
+        SELECT $2::uuid, key, signal_id FROM waiting
+        RETURNING key
         """,
         signals,
         reporter,
     )
+    await store.free_children(db, {(reporter, row["key"]) for row in rows}, today)

@@ -10,6 +10,8 @@ from aiohttp import hdrs
 from matching.model import Status
 from notify import ledger
 from notify.attempts import Claim
+from notify.carrier import UndeliveredError
+from notify.retry import Outcome, Result
 from notify.webhook import Call
 from schemas.database import Db
 from schemas.dates import instant_text, local_date
@@ -39,14 +41,19 @@ class WebhookComposer:
     source: str
 
     async def compose(self, db: Db, held: Claim) -> Call | None:
-        """The call on a match that is open now and still of the webhook's organisation."""
+        """The call on a match that is open now and still of the webhook's organisation.
+
+        UndeliveredError while an organisation in it has no agreement (W2).
+        """
         side = await self._select_open(db, held)
         await webhook_store.hold_webhook(db, held.webhook_id)
         row = await webhook_store.select_target(db, held.webhook_id)
         if side is None or row is None or side.organisation != row.organisation:
             return None
-        webhook = open_webhook(row, self.data_keys)
         now = await self.clock.now(db)
+        if await match_store.select_waiting(db, [side.match], local_date(now)):
+            raise UndeliveredError(Outcome(Result.NOBODY))
+        webhook = open_webhook(row, self.data_keys)
         # Receivers compare the second with their own clocks, which know no demo's offset.
         second = int((now - self.clock.offset).timestamp())
         body = self._body(webhook.form, held, side)
@@ -67,8 +74,7 @@ class WebhookComposer:
         told = await ledger.select_matches(db, held.notice_id)
         keys = [key for key in told if key[0] == held.match_id]
         await match_store.share_legs(db, [match for match, _ in keys])
-        today = local_date(await self.clock.now(db))
-        sides = await match_store.select_sides(db, keys, today)
+        sides = await match_store.select_sides(db, keys, await self.clock.now(db))
         return next((side for side in sides if side.status is Status.OPEN), None)
 
     def _body(self, form: Form, held: Claim, side: Side) -> bytes:

@@ -13,15 +13,17 @@ from matching.errors import UntokenedSignalError
 from matching.model import (
     Hub,
     Kind,
+    Match,
     Member,
     OrganisationId,
     Policy,
     ReporterId,
     Signal,
     SignalId,
+    Status,
     Token,
 )
-from matching.rules import decide, find_matches, hub_since, standing_hubs
+from matching.rules import decide, find_matches, hub_since, standing_hubs, status_at
 from tests.strategies import FAR, START, arrivals, uuid_of
 
 POLICY = Policy()
@@ -115,7 +117,16 @@ def test_m5_a_hub_needs_a_second_key_from_its_first_child_too_many_on() -> None:
 
     assert decide(before, after, POLICY, at) is None
     assert decide(before, after, POLICY, {MOTHER: START + timedelta(hours=1)}) is Kind.HOUSEHOLD
-    assert decide(before, both, POLICY, at | {FATHER: START}) is Kind.HOUSEHOLD
+    assert decide(before, both, POLICY, at) is Kind.HOUSEHOLD
+    assert decide(before, both, POLICY, at | {FATHER: START}) is None
+
+
+def test_l5_a_match_that_is_made_late_is_closed_when_a_side_is_over_by_then() -> None:
+    day = START.date() + timedelta(days=2)
+    match = Match(signal_a=signal(1, remove_on=day), signal_b=signal(2), kind=Kind.CHILD)
+
+    assert status_at(match, START + timedelta(days=1)) is Status.OPEN
+    assert status_at(match, START + timedelta(days=2)) is Status.CLOSED
 
 
 def test_m4_an_excluded_address_never_matches_not_even_as_a_second_key() -> None:
@@ -180,7 +191,7 @@ def test_m6_a_shared_parent_gives_possible_when_a_number_is_missing() -> None:
     assert kind(numbered, named) is Kind.POSSIBLE
 
 
-def test_s2_twins_with_numbers_are_household_even_under_one_name() -> None:
+def test_s02_twins_with_numbers_are_household_even_under_one_name() -> None:
     one = signal(1, weak=NAMED, parents=frozenset({MOTHER}))
     other = signal(2, child=SISTER, weak=NAMED, parents=frozenset({MOTHER}))
 

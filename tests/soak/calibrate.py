@@ -91,16 +91,19 @@ def run_tests(tree: Path, files: Sequence[str]) -> list[str]:
 
 
 def passes(tree: Path, file: str) -> bool:
-    """Whether all tests of a file pass; what keeps them from running ends this process."""
-    ran = subprocess.run(
-        [sys.executable, *PYTEST, f"--hypothesis-seed={SEED}", file],
-        cwd=tree,
-        env=os.environ | {"SOAK_STEPS": STEPS},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=False,
-    )
+    """Whether all tests of a file pass in time; what keeps them from running ends this process."""
+    try:
+        ran = subprocess.run(
+            [sys.executable, *PYTEST, f"--hypothesis-seed={SEED}", file],
+            cwd=tree,
+            env=os.environ | {"SOAK_STEPS": STEPS},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
     if ran.returncode not in {0, ONE_FAILED}:
         sys.exit(ran.stdout + ran.stderr)
     return ran.returncode == 0

@@ -10,6 +10,7 @@ CARRIED = "tests/vin/test_carried.py"
 RULES = "tests/matching/test_rules.py"
 HISTORY = "tests/vin/test_history.py"
 RETENTION = "tests/vin/test_retention.py"
+WORLDS = "tests/vin/test_two_worlds.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +46,25 @@ async def claim_queued(""",
             Edit(
                 "matching/store.py",
                 """
-                 FROM matching.match_queue
-                ORDER BY id
+          FROM matching.match_queue
+         ORDER BY id
 """,
                 """
-                 FROM matching.match_queue
-                WHERE id > $2
-                ORDER BY id
+          FROM matching.match_queue
+         WHERE id > $2
+         ORDER BY id
 """,
             ),
             Edit(
                 "matching/store.py",
                 """
-        RETURNING signal_id
+           FOR UPDATE SKIP LOCKED
         \"\"\",
         limit,
     )
 """,
                 """
-        RETURNING id, signal_id
+           FOR UPDATE SKIP LOCKED
         \"\"\",
         limit,
         CURSOR[-1],
@@ -91,11 +92,25 @@ async def claim_queued(""",
             Edit(
                 "vin/matches.py",
                 """
-    made = await make_matches(db, claimed, policy, now)
+        done = await match_claimed(db, [each for each in claimed if each not in outdated], now)
 """,
                 """
-    early = [pair for pair in early if pair[0] in claimed]
-    made = await make_matches(db, early, policy, now)
+        early = [pair for pair in early if pair[0] in claimed]
+        done = await match_claimed(db, list(claimed), now, early)
+""",
+            ),
+            Edit(
+                "vin/matches.py",
+                """claimed: Sequence[SignalId], now: datetime) -> list[SignalId]:""",
+                """claimed: Sequence[SignalId], now: datetime, early: object) -> list[SignalId]:""",
+            ),
+            Edit(
+                "vin/matches.py",
+                """
+    pairs = await lock_pairs(db, claimed)
+""",
+                """
+    pairs = await lock_pairs(db, early)
 """,
             ),
             Edit(
@@ -156,7 +171,7 @@ async def claim_queued(""",
         (
             Edit(
                 "vin/signals.py",
-                """await store.end_matches(db, request.signal, "closed")""",
+                """await store.end_matches(db, [request.signal], "closed", now)""",
                 """list[str]()""",
             ),
         ),
@@ -455,5 +470,57 @@ from uuid import UUID
             ),
         ),
         (ORDERS,),
+    ),
+    Fault(
+        "a match by address is of another kind than one by parent",
+        (
+            Edit(
+                "matching/rules.py",
+                """
+        return Link(Kind.HOUSEHOLD, family) if family else None  # M2
+""",
+                """
+        kind = Kind.HOUSEHOLD if a.parents & b.parents else Kind.POSSIBLE
+        return Link(kind, family) if family else None
+""",
+            ),
+        ),
+        (WORLDS,),
+    ),
+    Fault(
+        "a shielded organisation is shown by its own name",
+        (
+            Edit(
+                "vin/registry.py",
+                "_contact(standing, broker, standing.broker_name)",
+                "_contact(standing, broker)",
+            ),
+        ),
+        (WORLDS,),
+    ),
+    Fault(
+        "a sibling's archive is offered",
+        (
+            Edit(
+                "matching/rules.py",
+                "new.child is None or new.child != old.child:",
+                "new.child is None or (new.child != old.child and not new.parents & old.parents):",
+            ),
+        ),
+        (WORLDS,),
+    ),
+    Fault(
+        "others' matches count towards the next page",
+        (
+            Edit(
+                "vin/matches.py",
+                "        more = len(sides) > wanted.limit",
+                """
+        made = await db.fetchval("SELECT count(*) FROM matching.match")
+        more = bool(sides) and made > wanted.limit
+""",
+            ),
+        ),
+        (WORLDS,),
     ),
 )

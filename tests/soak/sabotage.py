@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import datetime
 
 from matching.model import Status
 from notify import attempts
@@ -57,8 +57,8 @@ def _without_check() -> None:
     """Whatever was true when the match was made is told."""
     select = match_store.select_sides
 
-    async def select_sides(db: Db, keys: Sequence[SideKey], today: date) -> list[Side]:
-        return [replace(side, status=Status.OPEN) for side in await select(db, keys, today)]
+    async def select_sides(db: Db, keys: Sequence[SideKey], now: datetime) -> list[Side]:
+        return [replace(side, status=Status.OPEN) for side in await select(db, keys, now)]
 
     match_store.select_sides = select_sides
 

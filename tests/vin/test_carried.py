@@ -32,7 +32,6 @@ STOPS = frozenset(
         "store.end_matches",
         "change_store.lock_open_matches",
         "retention_store.delete_matches",
-        "retention_store.close_matches",
         "carried.lock_kept",
         "carried.delete_uncarried",
         "hubs.lock_hub",

@@ -15,7 +15,7 @@ from tests.steps import NOW, match_all, register
 from tests.world import SECRETS, Somebody, make_region, make_reporters, registration
 from vin.changes import HouseholdReplaced, replace_household
 from vin.matches import match_batch
-from vin.relations import Relation, apply_relation, catch_up
+from vin.relations import Relation, apply_relation
 from vin.signals import register_batch
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ STOPS = frozenset(
     {
         "change_store.lock_own",
         "relation_store.lock_same_child",
+        "relation_store.select_late",
         "change_store.lock_open_matches",
         "matching.read_signals",
         "matching.select_candidates",
@@ -53,10 +54,6 @@ async def change(db: Db, *, wanted: HouseholdReplaced) -> None:
 
 async def take(db: Db, *, told: Relation) -> None:
     await apply_relation(db, told, NOW)
-
-
-async def take_late(db: Db, *, told: Relation) -> None:
-    await catch_up(db, told, NOW)
 
 
 async def match(db: Db) -> None:
@@ -151,7 +148,7 @@ async def test_m12_the_register_and_a_reporter_at_once_end_with_the_registers_fa
             db,
             connections,
             order,
-            [partial(take, told=told), partial(take_late, told=told)],
+            [partial(take, told=told)],
             [partial(change, wanted=household_replaced(first, reporters[0], [3]))],
         )
 
@@ -174,7 +171,7 @@ async def test_m12_a_registration_that_meets_the_feed_gets_the_registers_family(
             db,
             connections,
             order,
-            [partial(take, told=told), partial(take_late, told=told)],
+            [partial(take, told=told)],
             [arrive, match],
         )
 

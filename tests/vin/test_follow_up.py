@@ -11,12 +11,14 @@ import pytest
 from notify import attempts, ledger
 from notify.bounce import ReturnPath
 from notify.carrier import UndeliveredError
+from notify.letters import ReminderLetter
 from notify.retry import Result
 from schemas.database import Db
 from tests.following import (
     AFTER_3_MONTHS,
     AFTER_A_YEAR,
     LINK_KEY,
+    LINKS,
     LISTED,
     MATCHED,
     MINUTE,
@@ -34,6 +36,8 @@ from tests.world import SECRETS, Somebody, make_region, make_reporter, make_repo
 from vin import follow_up, succession, succession_store
 from vin.bounces import BounceDesk
 from vin.contact_clock import Outcome
+from vin.handover import hand_over
+from vin.notices import NoticeComposer
 from vin.retention import Ending, destroy_batch, end_by_operator
 from vin.succession_store import Place
 from vin.worklist import list_cases
@@ -465,3 +469,104 @@ async def test_a2_any_number_of_workers_tell_each_step_once(
         letters = [each for each in await reminders(db, LISTED) if each.step == kind]
         assert [len(letter.items) for letter in letters] == [20, 20]
     assert len(await listed(db, LISTED)) == 20
+
+
+async def end_agreement(db: Db, somebody: Somebody, *, last: datetime) -> None:
+    await db.execute(
+        "UPDATE registry.agreement SET valid_to = $2 WHERE organisation_id = $1",
+        somebody.organisation,
+        last.date(),
+    )
+
+
+@pytest.mark.parametrize("at", [REMINDED, OVERDUE])
+async def test_w2_neither_side_is_told_while_one_has_no_agreement_until_it_was_handed_over(
+    db: Db, pair: Pair, at: datetime
+) -> None:
+    holder = await make_reporter(db, 8)
+    await end_agreement(db, pair.a, last=MATCHED)
+    await follow(db, at)
+    with pytest.raises(UndeliveredError) as waits:
+        await reminders(db, at)
+    assert waits.value.outcome.result is Result.NOBODY
+    with pytest.raises(UndeliveredError):
+        await NoticeComposer(SECRETS.contact, Stopped(at=at)).compose(
+            db, await db.fetchval("SELECT notice_id FROM notify.notice_step LIMIT 1")
+        )
+
+    await db.execute(
+        "UPDATE registry.region SET holder_organisation_id = $1, holder_reporter_id = $2",
+        holder.organisation,
+        holder.id,
+    )
+    async with db.transaction():
+        await hand_over(db, SECRETS.contact, at)
+
+    assert {email for email, _ in await told(db, at)} == {holder.email, pair.b.email}
+
+
+async def test_w2_what_waits_for_the_holder_keeps_no_other_match_from_the_mail(
+    db: Db, pair: Pair
+) -> None:
+    third = await make_reporter(db, 8)
+    other = await make_pair(db, 2, of=(pair.a, third))
+    await follow(db, REMINDED)
+    await end_agreement(db, pair.b, last=MATCHED)
+    composer = NoticeComposer(SECRETS.contact, Stopped(at=REMINDED), LINKS)
+    notice = await db.fetchval(
+        "SELECT id FROM notify.notice WHERE kind = 'reminder' AND reporter_id = $1", pair.a.id
+    )
+
+    async with db.transaction():
+        letter = await composer.compose(db, notice)
+
+    assert isinstance(letter, ReminderLetter)
+    assert [item.number for item in letter.items] == [other.number]
+    waiting = await db.fetchval(
+        "SELECT notice_id FROM notify.notice_step WHERE signal_id = $1", pair.signals[0]
+    )
+    with pytest.raises(UndeliveredError):
+        await composer.recipient(db, waiting)
+
+
+async def test_w2_the_officer_hears_of_a_listed_match_once_it_was_handed_over(
+    db: Db, pair: Pair
+) -> None:
+    place = await make_municipality(db, pair.b.organisation)
+    officer = await make_officer(db, "follow_up_officer", municipality=place)
+    await end_agreement(db, pair.a, last=MATCHED)
+    await follow(db, LISTED)
+    notice = await db.fetchval("SELECT id FROM notify.notice WHERE kind = 'worklist'")
+    composer = NoticeComposer(SECRETS.contact, Stopped(at=LISTED))
+    with pytest.raises(UndeliveredError):
+        await composer.recipient(db, notice)
+
+    await db.execute("UPDATE registry.agreement SET valid_to = NULL")
+
+    assert await composer.recipient(db, notice) == officer
+
+
+async def test_l5_what_was_to_be_told_of_a_match_goes_with_it_when_it_was_void_for_long(
+    db: Db, pair: Pair
+) -> None:
+    await follow(db, REMINDED)
+    await pair.ends(pair.a, "unjustified", REMINDED)
+    assert await told(db, REMINDED) == []
+
+    async with db.transaction():
+        await destroy_batch(db, REMINDED + 31 * DAY)
+
+    assert await db.fetchval("SELECT count(*) FROM notify.notice_step") == 0
+    assert await db.fetchval("SELECT count(*) FROM notify.notice") == 0
+    assert await db.fetchval("SELECT count(*) FROM followup.clock") == 0
+
+
+async def test_m7_nobody_is_reminded_of_a_match_with_himself(db: Db, pair: Pair) -> None:
+    await follow(db, REMINDED)
+    async with db.transaction():
+        await follow_signals(db, [pair.signals[0]], Place(pair.b.organisation, pair.b.id))
+
+    assert await told(db, REMINDED) == []
+    await follow(db, OVERDUE, LISTED)
+    assert await told(db, LISTED) == []
+    assert await listed(db, LISTED) == []

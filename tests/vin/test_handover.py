@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from matching.model import Status
 from notify.carrier import UndeliveredError
 from notify.letters import MatchLetter
 from notify.retry import Result
@@ -384,3 +385,47 @@ async def test_w2_a_signal_that_is_in_use_is_left_to_the_next_turn(
         await using.execute("SELECT id FROM matching.signal FOR SHARE")
         assert await region.hand_over() == 0
     assert await region.hand_over() == 1
+
+
+async def test_w2_who_succeeded_the_holder_takes_over(region: Region) -> None:
+    signal = await region.register(region.leaver, 1)
+    successor = await make_reporter(region.db, 77, region.holder.organisation)
+    await region.db.execute(
+        "UPDATE registry.reporter SET ended_at = now(), successor_id = $2 WHERE id = $1",
+        region.holder.id,
+        successor.id,
+    )
+    await region.end_agreement(region.leaver)
+
+    assert await region.hand_over() == 1
+
+    owner = "SELECT reporter_id FROM matching.signal WHERE id = $1"
+    assert await region.db.fetchval(owner, signal) == successor.id
+
+
+async def test_m7_a_match_of_the_former_with_the_holder_closes(region: Region) -> None:
+    await region.register(region.leaver, 1)
+    await region.register(region.holder, 1)
+    await region.match()
+    await region.end_agreement(region.leaver)
+
+    await region.hand_over()
+
+    sides = await region.matches(region.holder)
+    assert [(each.status, each.other) for each in sides] == [(Status.CLOSED, None)] * 2
+
+
+async def test_w2_before_the_hand_over_nobody_is_shown_and_mails_wait(region: Region) -> None:
+    await region.register(region.leaver, 1)
+    await region.register(region.stayer, 1)
+    await region.match()
+    notices = [await region.notice(each) for each in (region.leaver, region.stayer)]
+    await region.end_agreement(region.leaver)
+    composer = NoticeComposer(SECRETS.contact, Clock(AFTER - await Clock().now(region.db)))
+
+    for side in (region.leaver, region.stayer):
+        assert [each.other for each in await region.matches(side)] == [None]
+    for notice in notices:
+        with pytest.raises(UndeliveredError) as waits:
+            await composer.compose(region.db, notice)
+        assert waits.value.outcome.result is Result.NOBODY

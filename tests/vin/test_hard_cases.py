@@ -113,6 +113,26 @@ async def test_s04_unjustified_leaves_nothing_and_risk_gone_a_history_for_the_ne
         assert await a.matches() == await b.matches() == []
 
 
+@pytest.mark.parametrize(
+    ("ground", "outcomes"),
+    [
+        ("riskGone", [([], True), (["closed"], False)]),
+        ("unjustified", [([], False), (["void"], False)]),
+    ],
+)
+async def test_s04_a_withdrawal_and_a_registration_in_the_same_second_have_one_outcome(
+    crowd: Crowd, ground: str, outcomes: list[tuple[list[str], bool]]
+) -> None:
+    for _ in range(3):
+        one = child()
+        a, b = [await crowd.person(place) for place in range(2)]
+        await a.registers(one)
+        await asyncio.gather(a.withdraws(ground), b.registers(one))
+
+        statuses = [match["status"] for match in await b.matches()]
+        assert (statuses, await b.history() is not None) in outcomes
+
+
 async def test_s11_after_a_death_everything_on_the_child_is_gone(crowd: Crowd) -> None:
     one, mother = child(), parent()
     a, b, c = [await crowd.person(place) for place in range(3)]

@@ -148,15 +148,73 @@ async def test_l6_anothers_history_is_not_there_and_an_ended_signal_opens_nothin
         await opened(db, notice, b, later)
 
 
-async def test_l6_history_goes_with_what_it_told_of(db: Db, reporters: list[Somebody]) -> None:
+@pytest.mark.parametrize("ground", ["erased", "deceased"])
+async def test_l6_history_goes_with_what_it_told_of(
+    db: Db, reporters: list[Somebody], ground: str
+) -> None:
     a, b, *_ = reporters
     old = await archived(db, a)
     later = NOW + timedelta(hours=1)
+    signal = await arrive(db, b, later)
+    notice = await notice_of(db, signal, b, later)
+    assert notice
+    order = Ending(signal=old, ground=ground, purpose="request", operator="operator")
+    async with db.transaction():
+        await end_by_operator(db, order, later)
+
+    with pytest.raises(NotFoundError):
+        await opened(db, notice, b, later)
+    if ground == "erased":
+        assert await notice_of(db, signal, b, later) is None
+    assert [row for row in await everything(db) if str(notice) in row] == []
+
+
+async def test_l6_history_is_told_no_longer_than_the_archive_keeps_it(
+    db: Db, reporters: list[Somebody]
+) -> None:
+    a, b, *_ = reporters
+    await archived(db, a)
+    last_day = datetime(2031, 11, 21, 10, tzinfo=UTC)
+    signal = await arrive(db, b, last_day)
+    notice = await notice_of(db, signal, b, last_day)
+    assert notice
+
+    after = last_day + timedelta(days=1)
+
+    assert await notice_of(db, signal, b, after) is None
+    with pytest.raises(NotFoundError):
+        await opened(db, notice, b, after)
+
+
+async def test_l6_a_former_reporter_is_shown_once_however_often_he_registered(
+    db: Db, reporters: list[Somebody]
+) -> None:
+    a, b, *_ = reporters
+    for _ in range(3):
+        await archived(db, a)
+    later = NOW + timedelta(hours=1)
     notice = await notice_of(db, await arrive(db, b, later), b, later)
     assert notice
-    await db.execute("DELETE FROM matching.signal WHERE id = $1", old)
 
+    assert await opened(db, notice, b, later) == [a.email]
+
+
+async def test_l6_history_is_not_spent_while_nobody_can_be_shown(
+    db: Db, reporters: list[Somebody]
+) -> None:
+    a, b, *_ = reporters
+    await archived(db, a)
+    later = NOW + timedelta(hours=1)
+    notice = await notice_of(db, await arrive(db, b, later), b, later)
+    assert notice
+    await db.execute("UPDATE registry.reporter SET ended_at = now() WHERE id = $1", a.id)
     assert await opened(db, notice, b, later) == []
+
+    await db.execute("UPDATE registry.reporter SET ended_at = NULL")
+
+    assert await opened(db, notice, b, later) == [a.email]
+    results = await db.fetch("SELECT result FROM audit.entry WHERE event = 'history.opened'")
+    assert [row["result"] for row in results] == ["nobody", "done"]
 
 
 @pytest.mark.parametrize("ground", ["erased", "deceased"])

@@ -134,6 +134,41 @@ async def test_m5_no_hub_is_released_twice_and_none_that_is_no_family(db: Db) ->
         await release(db, hub.id)
 
 
+async def test_m5_two_hubs_are_no_two_keys_and_the_auditor_sees_both(db: Db) -> None:
+    await make_region(db, hub_limit=3)
+    for child, by in enumerate(await make_reporters(db, 8), 1):
+        await register(db, registration(by, child, parents=[1, 2]))
+        await match_all(db)
+
+    assert await matches(db) == 3 * 2 // 2
+    assert [hub.children for hub in await hubs_of(db)] == [8, 8]
+
+
+async def test_m5_a_released_hub_is_one_again_above_what_a_family_may_be(db: Db) -> None:
+    await make_region(db, hub_limit=2)
+    reporters = await make_reporters(db, 5)
+    await crowd(db, reporters[:3])
+    (hub,) = await hubs_of(db)
+    await release(db, hub.id)
+    await match_all(db, now=LATER)
+    assert await matches(db) == 3
+
+    for child in range(10, 27):
+        await register(db, registration(reporters[3], child, parents=[1]), now=LATER)
+    await match_all(db, now=LATER)
+    assert (await hubs_of(db, timedelta(days=1)))[0].released_at == LATER
+    linked = await matches(db)
+    at = LATER + timedelta(minutes=1)
+    await register(db, registration(reporters[4], 30, parents=[1]), now=at)
+    await match_all(db, now=at)
+
+    (again,) = await hubs_of(db, timedelta(days=1))
+    assert (again.id, again.since, again.released_at) == (hub.id, at, None)
+    assert linked == await matches(db) == 3 + 3 * 17
+    recorded = "SELECT count(*) FROM audit.entry WHERE event = 'hub.recorded'"
+    assert await db.fetchval(recorded) == 2
+
+
 async def test_m5_hundreds_at_one_address_flood_nobody(db: Db) -> None:
     """`scripts/soak hub` does it with thousands, and tells what that costs."""
     await make_region(db, hub_limit=12, address_rule=True)

@@ -3,7 +3,8 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -16,12 +17,13 @@ from matching.model import SignalId, Status
 from notify.letters import MatchLetter
 from schemas.database import Db
 from tests.oracle import Fact, expected
-from tests.steps import NOW, end, match_all, reader, register, sides_of, undone
+from tests.steps import NOW, end, look, match_all, reader, register, sides_of, undone
 from tests.world import SECRETS, Somebody, make_region, make_reporter, make_reporters, registration
 from vin.clock import Clock
 from vin.errors import AmbiguousSideError, NotFoundError
 from vin.matches import read_match
 from vin.notices import NoticeComposer
+from vin.retention import expire_batch
 from vin.signals import Registration
 
 if TYPE_CHECKING:
@@ -293,7 +295,7 @@ async def test_each_side_sees_the_others_contact_data_and_the_look_is_logged(
     assert [row["object_id"] for row in opened] == [one.id, other.id]
 
 
-async def test_s1_who_meets_by_mother_and_who_by_father_stay_apart(
+async def test_s01_who_meets_by_mother_and_who_by_father_stay_apart(
     db: Db, reporters: list[Somebody]
 ) -> None:
     a, b, c = reporters[:3]
@@ -377,3 +379,45 @@ async def test_a_letter_names_exactly_the_counterparts(db: Db, reporters: list[S
         assert {item.email for item in letter.items} == {
             each.email for each in reporters if each is not me
         }
+
+
+BEFORE = datetime(2026, 11, 22, 22, 59, 30, tzinfo=UTC)  # half a minute before midnight
+AFTER = BEFORE + timedelta(minutes=1)
+
+
+async def after_midnight(db: Db, *, swept: bool) -> None:
+    if swept:
+        async with db.transaction():
+            assert await expire_batch(db, AFTER)
+    await match_all(db, now=AFTER)
+
+
+@pytest.mark.parametrize("swept", [False, True])
+async def test_l4_a_match_is_the_same_however_far_the_sweeper_is(
+    db: Db, reporters: list[Somebody], *, swept: bool
+) -> None:
+    one, other, *_ = reporters
+    ends = replace(registration(one, 1), remove_on=date(2026, 11, 23))
+    await register(db, ends, now=BEFORE - timedelta(minutes=1))
+    await match_all(db, now=BEFORE)
+    (new,) = await register(db, registration(other, 1), now=BEFORE)
+
+    await after_midnight(db, swept=swept)
+
+    assert await db.fetchval("SELECT status FROM matching.match") == "closed"
+    assert [side.status for side in await sides_of(db, other, AFTER)] == ["closed"]
+    assert (await look(db, new, other, AFTER)).history_notice_id is None
+
+
+@pytest.mark.parametrize("swept", [False, True])
+async def test_l4_a_hub_is_the_same_however_far_the_sweeper_is(
+    db: Db, reporters: list[Somebody], *, swept: bool
+) -> None:
+    await db.execute("UPDATE registry.region SET hub_limit = 2")
+    for child, by in enumerate(reporters[:3]):
+        ends = replace(registration(by, child, parents=[1]), remove_on=date(2026, 11, 23))
+        await register(db, ends if child == 0 else registration(by, child, parents=[1]), now=BEFORE)
+
+    await after_midnight(db, swept=swept)
+
+    assert await db.fetchval("SELECT count(*) FROM matching.hub") == 1

@@ -1,7 +1,7 @@
 """G6: who is told that a child moved, what, and how often."""
 
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -12,10 +12,13 @@ from schemas.database import Db
 from tests.changing import relate, relation
 from tests.officers import make_officer, shield
 from tests.steps import NOW, end, match_all, register
-from tests.world import SECRETS, Somebody, make_region, make_reporters, registration
+from tests.world import SECRETS, Somebody, make_region, make_reporter, make_reporters, registration
 from vin import mailboxes
 from vin.clock import Clock
+from vin.handover import hand_over
 from vin.notices import NoticeComposer
+from vin.reporters import Actor
+from vin.succession import Departure, end_reporter
 
 TO_ALKMAAR = relation(1, moved_to="GM0361")
 
@@ -234,3 +237,41 @@ async def test_w3_what_a_reporter_is_told_of_a_move_waits_as_well(
         await composer.recipient(db, notice)
 
     assert waits.value.outcome.result is Result.NOBODY
+
+
+async def test_w3_what_a_successor_is_to_be_told_stays_his_when_the_former_returns(
+    db: Db, reporters: list[Somebody]
+) -> None:
+    a, *_ = reporters
+    successor = await make_reporter(db, 77, a.organisation)
+    await register(db, registration(a, 1))
+    await relate(db, TO_ALKMAAR)
+    departure = Departure(a.reporter_id, successor.reporter_id)
+    actor = Actor(organisation=a.organisation, client="client", request_id=uuid4())
+    async with db.transaction():
+        await end_reporter(db, departure, actor, NOW)
+
+    await db.execute("UPDATE registry.reporter SET ended_at = NULL, successor_id = NULL")
+
+    assert [letter.recipient for letter in await letters(db)] == [successor.email]
+
+
+async def test_w2_what_was_to_be_told_of_a_move_goes_to_the_holder(
+    db: Db, reporters: list[Somebody]
+) -> None:
+    a, _, _, holder = reporters
+    await register(db, registration(a, 1))
+    await relate(db, TO_ALKMAAR)
+    await db.execute(
+        "UPDATE registry.region SET holder_organisation_id = $1, holder_reporter_id = $2",
+        holder.organisation,
+        holder.id,
+    )
+    await db.execute(
+        "UPDATE registry.agreement SET valid_to = '2026-11-21' WHERE organisation_id = $1",
+        a.organisation,
+    )
+    async with db.transaction():
+        await hand_over(db, SECRETS.contact, NOW)
+
+    assert [letter.recipient for letter in await letters(db)] == [holder.email]

@@ -138,8 +138,8 @@ async def test_a3_the_role_of_a_category_follows_the_file(db: Db) -> None:
 
 async def test_each_change_of_the_file_reaches_its_table_alone(db: Db) -> None:
     changes: dict[str, tuple[tuple[str | int, ...], object]] = {
-        "region 1": (("policies",), {"hub_limit": 20}),
-        "channel 1": (("policies",), {"hub_limit": 20, "mail_ambiguous": "hold"}),
+        "region 1": (("policies", "hub_limit"), 20),
+        "channel 1": (("policies", "mail_ambiguous"), "hold"),
         "municipality 1": (("municipalities", 0, "name"), "Another name"),
         "category 1": (("categories", 0, "valid_to"), date(2030, 1, 1)),
         "organisation 1": (("organisations", 0, "language"), "en"),
@@ -149,6 +149,7 @@ async def test_each_change_of_the_file_reaches_its_table_alone(db: Db) -> None:
         "officer 1": (("auditors", 0, "phone"), "072-0000009"),
     }
     data = region_data()
+    data["policies"] = {"holder": {"organisation": "school", "unit": "team"}}
     await apply(db, data)
 
     for told, (path, value) in changes.items():
@@ -411,3 +412,21 @@ async def test_the_key_holder_shuts_out_who_may_not_evaluate_any_more(
     assert not await keyholder_db.fetchval(
         "SELECT active FROM keyholder.client WHERE id = 'school'"
     )
+
+
+async def test_w2_an_organisations_own_reporter_is_not_made_the_holder(db: Db) -> None:
+    data = region_data()
+    await apply(db, data)
+    await db.execute(
+        """
+        INSERT INTO registry.reporter
+        SELECT gen_random_uuid(), organisation.id, 'holder', unit.id, 1, ''::bytea, now()
+          FROM registry.organisation
+          JOIN registry.unit ON unit.organisation_id = organisation.id
+         WHERE organisation.code = 'school'
+        """
+    )
+    data["policies"] = {"holder": {"organisation": "school", "unit": "team"}}
+
+    with pytest.raises(StartError, match="of its own"):
+        await apply(db, data)

@@ -78,6 +78,10 @@ BROKEN: dict[str, tuple[Callable[[Data], None], str]] = {
         change(*SCHOOL, "agreements", 0, "valid_to", to=date(2023, 12, 31)),
         "organisations[0].agreements[0]: The last day lies before the first.",
     ),
+    "W2: an end without a holder": (
+        change(*SCHOOL, "agreements", 0, "valid_to", to=date(2030, 1, 1)),
+        ": An agreement has a last day: name who takes over",
+    ),
     "overlapping agreements": (
         change(
             *SCHOOL,

@@ -106,7 +106,7 @@ async def test_contacts_for_a_notice_open_with_organisation_and_language(db: Db)
     who = await make_reporter(db, 1)
     await db.execute("UPDATE registry.organisation SET name = 'School', language = 'en'")
 
-    found = await select_contacts(db, [who.id, uuid4()])
+    found = await select_contacts(db, [who.id, uuid4()], TODAY)
 
     assert list(found) == [who.id]
     assert found[who.id].open(SECRETS.contact).email == who.email
@@ -127,7 +127,7 @@ async def test_w3_mail_passes_over_who_cannot_be_mailed_and_others_still_see_him
     who = await make_reporter(db, 1)
     coordinators = [await make_officer(db, "coordinator", who.organisation) for _ in range(2)]
     await db.execute("UPDATE registry.reporter SET mail_failed_at = now()")
-    first = (await select_recipients(db, [who.id]))[who.id].open(SECRETS.contact).email
+    first = (await select_recipients(db, [who.id], TODAY))[who.id].open(SECRETS.contact).email
     await db.execute(
         """
         UPDATE registry.officer SET mail_failed_at = now() WHERE id = (
@@ -135,13 +135,13 @@ async def test_w3_mail_passes_over_who_cannot_be_mailed_and_others_still_see_him
         """
     )
 
-    second = (await select_recipients(db, [who.id]))[who.id].open(SECRETS.contact).email
+    second = (await select_recipients(db, [who.id], TODAY))[who.id].open(SECRETS.contact).email
 
     assert {first, second} == set(coordinators)
-    shown = (await select_contacts(db, [who.id]))[who.id]
+    shown = (await select_contacts(db, [who.id], TODAY))[who.id]
     assert shown.open(SECRETS.contact).email == who.email
     await db.execute("UPDATE registry.officer SET mail_failed_at = now()")
-    assert await select_recipients(db, [who.id]) == {}
+    assert await select_recipients(db, [who.id], TODAY) == {}
 
 
 async def test_w3_of_who_left_a_coordinator_is_shown_even_when_mail_to_him_comes_back(
@@ -153,7 +153,7 @@ async def test_w3_of_who_left_a_coordinator_is_shown_even_when_mail_to_him_comes
     await db.execute("UPDATE registry.officer SET mail_failed_at = now()")
     await db.execute("UPDATE registry.reporter SET ended_at = now()")
 
-    shown = (await select_contacts(db, [who.id]))[who.id]
+    shown = (await select_contacts(db, [who.id], TODAY))[who.id]
 
     assert shown.open(SECRETS.contact).email == coordinator
-    assert await select_recipients(db, [who.id]) == {}
+    assert await select_recipients(db, [who.id], TODAY) == {}

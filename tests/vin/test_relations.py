@@ -1,7 +1,9 @@
 """The population register's feed: above what reporters supply, and silent on who is known."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -10,7 +12,14 @@ from schemas.database import Db
 from tests.changing import find, own_permit, rehouse, relate, relation
 from tests.steps import NOW, end, match_all, register, sides_of
 from tests.world import Somebody, make_region, make_reporters, permit, registration
-from vin.errors import PermitRefusedError, PermitSpentError
+from vin.api.wire import RelationIn
+from vin.errors import InvalidBodyError, PermitRefusedError, PermitSpentError
+from vin.matches import match_batch
+from vin.relations import apply_relation
+from vin.web.body import parse
+
+if TYPE_CHECKING:
+    from asyncpg import Pool, Record
 
 LATER = NOW + timedelta(hours=1)
 
@@ -232,3 +241,58 @@ async def test_d1_the_registers_family_goes_with_the_last_signal_on_the_child(
     assert await db.fetchval("SELECT count(*) FROM matching.relation") == 1
     await end(db, other, b, "unjustified")
     assert await db.fetchval("SELECT count(*) FROM matching.relation") == 0
+
+
+async def test_m12_signals_of_another_family_keep_no_other_waiting(
+    db: Db, reporters: list[Somebody]
+) -> None:
+    a, b, c, d = reporters
+    for child in range(100, 104):
+        await register(db, registration(c, child))
+        await relate(db, relation(child, [child], child))
+    await match_all(db)
+    await register(db, registration(a, 1))
+    await register(db, registration(b, 1))
+    await register(db, registration(d, 100, parents=[100]))
+
+    async with db.transaction():
+        await match_batch(db, 10, NOW)
+    assert await states(db, a) == [("child", "open")]
+    assert await states(db, d) == []
+
+    for child in range(101, 104):
+        await register(db, registration(d, child, parents=[child]))
+        async with db.transaction():
+            await match_batch(db, 10, NOW)
+    await match_all(db)
+    assert await states(db, d) == [("child", "open")] * 4
+
+
+async def test_m12_who_registers_while_the_feed_is_taken_gets_the_registers_family(
+    db: Db, pool: "Pool[Record]", reporters: list[Somebody]
+) -> None:
+    a, b, c, _ = reporters
+    await register(db, registration(a, 1, parents=[1]), registration(c, 2, parents=[9]))
+    await match_all(db)
+    async with pool.acquire() as feed:
+        async with feed.transaction():
+            await apply_relation(feed, relation(1, [5]), NOW)
+            (late,) = await register(db, registration(b, 1, parents=[9]))
+            matching = asyncio.create_task(match_all(db))
+            await asyncio.sleep(0.2)
+            assert not matching.done()
+        await matching
+
+    assert await household_of(db, late) == {5}
+    assert await states(db, c) == []
+    assert await states(db, b) == [("child", "open")]
+
+
+def test_a_line_of_ever_so_many_keys_has_one_fault_on_these() -> None:
+    line = b'{"household": [' + b",".join([b"{}"] * 20_000) + b"]}"
+
+    with pytest.raises(InvalidBodyError) as refused:
+        parse(line, RelationIn)
+
+    on_keys = [each for each in refused.value.faults if each.name.startswith("household")]
+    assert [(each.name, each.code) for each in on_keys] == [("household", "length")]

@@ -4,18 +4,21 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from matching.model import Status
 from schemas.database import Db
+from tests.changing import rehouse
 from tests.dump import dumped
-from tests.steps import NOW, end, look, match_all, register, sides_of
+from tests.steps import FIRST, NOW, end, look, match_all, reader, register, sides_of
 from tests.world import SECRETS, Somebody, make_region, make_reporters, registration, token
-from vin import retention
+from vin import retention, signals
 from vin.clock import Clock
-from vin.errors import NotFoundError, SignalEndedError
+from vin.errors import NotFoundError, SignalEndedError, UnavailableError
+from vin.matches import Wanted, list_matches
 from vin.notices import NoticeComposer
 from vin.retention import Ending, destroy_batch, end_by_operator, expire_batch
 from vin.sweeper import sweep_turn
@@ -84,8 +87,7 @@ async def test_s05_a_minute_before_and_after_the_end_also_when_the_clock_changes
     pairs = {frozenset(pair.values()) for pair in kinds}
     assert frozenset({before, after}) in pairs
     assert frozenset({signal, after}) not in pairs
-    # The sweeper may have archived it before the matcher looked; then it is history.
-    assert (frozenset({signal, before}) in pairs) is not swept
+    assert frozenset({signal, before}) in pairs
     assert (await look(db, after, reporters[2], midnight + minute)).history_notice_id
 
 
@@ -325,3 +327,88 @@ async def test_what_nobody_can_ask_for_any_more_is_forgotten(
         ("registry.assertion", 1),
     ):
         assert await db.fetchval(f"SELECT count(*) FROM {table}") == left  # noqa: S608
+
+
+async def test_l4_what_is_past_its_date_costs_no_page_and_fails_no_retry(
+    db: Db, reporters: list[Somebody]
+) -> None:
+    a, b, *_ = reporters
+    going = replace(registration(a, 1), destroy_by=date(2026, 11, 23))
+    await register(db, going, registration(b, 1), registration(a, 2), registration(b, 2))
+    await match_all(db)
+    after = NOW + timedelta(days=1)
+    wanted = Wanted(reporter_id=None, after=FIRST, limit=1)
+    own = signals.Wanted(organisation=a.organisation, reporter_id=None, after=FIRST[:2], limit=1)
+
+    shown, more = await list_matches(db, wanted, reader(a), SECRETS.contact, after)
+    assert (len(shown), more) == (1, False)
+    found, more = await signals.list_signals(db, own, SECRETS.contact, after)
+    assert (len(found), more) == (1, False)
+    again = replace(going, signal=uuid4())
+    async with db.transaction():
+        (answer,) = await signals.register_batch(db, [again], SECRETS, after)
+    assert isinstance(answer, UnavailableError)
+
+
+async def test_l5_a_void_match_goes_after_a_month_whatever_made_it_void(
+    db: Db, reporters: list[Somebody]
+) -> None:
+    a, b, *_ = reporters
+    x, y, z, *_ = await register(
+        db,
+        registration(a, 1, parents=[1]),
+        registration(a, 2, parents=[2]),
+        registration(a, 3, parents=[3]),
+        *(registration(b, 10 + parent, parents=[parent]) for parent in (1, 2, 3)),
+    )
+    await match_all(db)
+    await end(db, x, a, "unjustified")
+    await rehouse(db, y, a, [9])
+    async with db.transaction():
+        await end_by_operator(db, Ending(signal=z, ground="erased", purpose="p", operator="o"), NOW)
+
+    month = NOW + timedelta(days=30)
+    assert [each.status for each in await sides_of(db, b, month)] == [Status.VOID] * 3
+    later = month + timedelta(seconds=1)
+    assert await sides_of(db, b, later) == []
+    await sweep(db, later)
+    assert await db.fetchval("SELECT count(*) FROM matching.match") == 0
+    assert await db.fetchval("SELECT count(*) FROM notify.notice") == 0
+
+
+async def test_g3_who_looks_while_a_match_is_destroyed_leaves_nothing_in_the_log(
+    db: Db, db_url: str, reporters: list[Somebody]
+) -> None:
+    a, b, *_ = reporters
+    going = replace(registration(a, 1), destroy_by=date(2026, 11, 23))
+    await register(db, going, registration(b, 1))
+    await match_all(db)
+    looking = await asyncpg.connect(db_url)
+    transaction = looking.transaction()
+    await transaction.start()
+    assert len(await sides_of(looking, b)) == 1
+    sweeping = asyncio.create_task(sweep(db, NOW + timedelta(days=1)))
+    await asyncio.sleep(0.2)
+    assert not sweeping.done()
+    await transaction.commit()
+    await looking.close()
+    await sweeping
+
+    left = await db.fetch(
+        "SELECT FROM audit.entry WHERE event = 'contact.opened' AND object_id IS NOT NULL"
+    )
+    assert left == []
+
+
+async def test_g3_no_match_number_stays_in_the_log_of_the_other_signal(
+    db: Db, reporters: list[Somebody]
+) -> None:
+    a, b, *_ = reporters
+    going = replace(registration(b, 2, parents=[1]), destroy_by=date(2026, 11, 23))
+    (x, _) = await register(db, registration(a, 1, parents=[1]), going)
+    await match_all(db)
+    await end(db, x, a)
+    await sweep(db, NOW + timedelta(days=1))
+
+    rows = await db.fetch("SELECT detail::text FROM audit.entry WHERE detail::text LIKE '%M-%'")
+    assert rows == []

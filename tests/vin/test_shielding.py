@@ -1,6 +1,6 @@
 """A5: of a shielded organisation the other side sees a broker, and nothing else (S8)."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -100,8 +100,8 @@ async def test_s08_without_a_brokers_contact_data_nobody_is_shown_rather_than_th
     await db.execute("DELETE FROM registry.officer WHERE role = 'broker'")
 
     assert await seen(db, school) is None
-    assert await select_contacts(db, [shelter.id]) == {}
-    assert len(await select_recipients(db, [shelter.id])) == 1
+    assert await select_contacts(db, [shelter.id], date(2026, 11, 22)) == {}
+    assert len(await select_recipients(db, [shelter.id], date(2026, 11, 22))) == 1
 
 
 async def test_s08_a_broker_of_another_organisation_is_not_shown(
@@ -110,7 +110,7 @@ async def test_s08_a_broker_of_another_organisation_is_not_shown(
     shelter, school = reporters
     brokers = {await shield(db, each.organisation) for each in reporters}
 
-    shown = await select_contacts(db, [shelter.id, school.id])
+    shown = await select_contacts(db, [shelter.id, school.id], date(2026, 11, 22))
 
     assert {each.open(SECRETS.contact).email for each in shown.values()} == brokers
     assert len({each.open(SECRETS.contact).email for each in shown.values()}) == 2

@@ -111,7 +111,7 @@ async def test_w3_a_municipalitys_officer_is_not_another_municipalitys(team: Tea
     await make_officer(team.db, "auditor")
     await team.end(team.one)
 
-    assert await select_recipients(team.db, [team.one.id]) == {}
+    assert await select_recipients(team.db, [team.one.id], TODAY) == {}
 
 
 async def test_w3_successors_of_successors_are_followed_and_the_last_ones_coordinator(
@@ -124,14 +124,14 @@ async def test_w3_successors_of_successors_are_followed_and_the_last_ones_coordi
     await team.end(team.two, team.three)
 
     assert await team.letters() == [(team.three.email, team.other.email)]
-    found = await select_recipients(team.db, [team.one.id, team.two.id, team.three.id])
+    found = await select_recipients(team.db, [team.one.id, team.two.id, team.three.id], TODAY)
     assert [each.open(SECRETS.contact).email for each in found.values()] == [team.three.email] * 3
 
     coordinator = await make_officer(team.db, "coordinator", team.organisation)
     await team.end(team.three)
 
     assert await team.letters() == [(coordinator, team.other.email)]
-    found = await select_contacts(team.db, [team.one.id, uuid4()])
+    found = await select_contacts(team.db, [team.one.id, uuid4()], TODAY)
     assert [each.open(SECRETS.contact).email for each in found.values()] == [coordinator]
 
 
@@ -255,7 +255,7 @@ async def test_w3_who_is_designated_anew_is_new_and_what_moved_stays_with_the_su
 
     assert [each.id for each in await team.signals(team.two)] == [moved]
     assert [each.id for each in await team.signals(team.three)] == [kept]
-    found = await select_recipients(team.db, [team.one.id, team.three.id])
+    found = await select_recipients(team.db, [team.one.id, team.three.id], TODAY)
     assert [each.open(SECRETS.contact).email for each in found.values()] == [
         "back.one@school.test",
         "back.three@school.test",
@@ -302,3 +302,34 @@ async def test_w3_an_open_match_stays_open_when_one_side_is_succeeded(team: Team
 async def test_a_notice_that_is_gone_has_nobody_to_reach_and_nothing_to_say(team: Team) -> None:
     assert await team.composer.recipient(team.db, uuid4()) is None
     assert await team.composer.compose(team.db, uuid4()) is None
+
+
+async def test_m7_when_the_successors_own_signal_ends_the_one_that_came_to_him_is_returned(
+    team: Team,
+) -> None:
+    came = await team.register(team.one, 1)
+    own = await team.register(team.two, 1)
+    await team.end(team.one, team.two)
+    assert await team.register(team.two, 1) == own
+
+    await end_signal(team, team.two, own, "risk_gone")
+
+    assert await team.register(team.two, 1) == came
+    await team.end(team.two, team.three)
+    assert await team.register(team.three, 1) == came
+
+
+async def test_m7_a_match_between_signals_that_came_to_one_reporter_closes(team: Team) -> None:
+    signal = await team.register(team.one, 1)
+    await team.register(team.two, 1)
+    await team.db.execute(
+        "UPDATE matching.signal SET match_unit_id = gen_random_uuid() WHERE id = $1", signal
+    )
+    await team.match()
+    assert [each.status for each in await team.matches(team.one)] == [Status.OPEN]
+
+    await team.end(team.one, team.two)
+
+    sides = await team.matches(team.two)
+    assert [(each.status, each.other) for each in sides] == [(Status.CLOSED, None)] * 2
+    assert await team.letters() == []

@@ -17,7 +17,7 @@ from schemas.database import Db
 from tests.interleave import Observer, Session, Work, orders, play
 from tests.officers import make_municipality, make_officer
 from tests.steps import undone
-from tests.team import NOW, Team, make_team
+from tests.team import NOW, TODAY, Team, make_team
 from tests.world import SECRETS, Somebody, registration
 from vin.errors import InvalidBodyError, VinError
 from vin.matches import match_batch
@@ -67,7 +67,7 @@ class Turnover:
         assert sorted(map(str, await self.team.seen_by_other())) == expected
         assert sorted(to for to, _ in await self.team.letters()) == expected
         assert await self.team.addresses() == set(expected)
-        reached = await select_recipients(self.team.db, [each.id for each in self.people])
+        reached = await select_recipients(self.team.db, [each.id for each in self.people], TODAY)
         addresses = [each.open(SECRETS.contact).email for each in reached.values()]
         assert len(addresses) == 3
         assert set(addresses) <= {self.stand_in, *self.there.values()}

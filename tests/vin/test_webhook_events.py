@@ -15,7 +15,9 @@ from standardwebhooks import WebhookVerificationError
 
 from notify import attempts, ledger
 from notify.attempts import Claim
+from notify.carrier import UndeliveredError
 from notify.ledger import Channel
+from notify.retry import Result
 from notify.webhook import Call
 from schemas.database import Db
 from tests import steps
@@ -351,3 +353,23 @@ async def test_a_webhook_stays_as_it_is_until_the_call_is_noted(
             with pytest.raises(asyncpg.LockNotAvailableError):
                 async with impatient(pool) as db:
                     await change(db)
+
+
+@pytest.mark.parametrize("side", ["one", "other"])
+async def test_w2_a_call_waits_while_an_organisation_in_the_match_has_no_agreement(
+    index: Index, side: str
+) -> None:
+    await index.meet()
+    (held,) = await index.claims()
+    await index.db.execute(
+        "UPDATE registry.agreement SET valid_to = $2 WHERE organisation_id = $1",
+        getattr(index, side).organisation,
+        (index.now - timedelta(days=2)).date(),
+    )
+    with pytest.raises(UndeliveredError) as waits:
+        await index.call(held)
+    assert waits.value.outcome.result is Result.NOBODY
+
+    await index.db.execute("UPDATE registry.agreement SET valid_to = NULL")
+
+    assert await index.call(held) is not None

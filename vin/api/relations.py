@@ -56,13 +56,10 @@ async def answer(request: web.Request, number: int, line: bytes | None) -> bytes
 
 
 async def apply(request: web.Request, told: Relation) -> None:
-    """Take one line in a transaction, and in another what came meanwhile."""
+    """Take one line in a transaction."""
     context = request.app[CONTEXT]
-    async with context.pool.acquire() as db:
-        async with db.transaction():
-            await relations.apply_relation(db, told, await context.clock.now(db))
-        async with db.transaction():
-            await relations.catch_up(db, told, await context.clock.now(db))
+    async with context.pool.acquire() as db, db.transaction():
+        await relations.apply_relation(db, told, await context.clock.now(db))
 
 
 def relation_of(request: web.Request, line: bytes) -> Relation:

@@ -73,13 +73,21 @@ class HouseholdKey(Wire):
     element: Point
 
 
+# The length first: of too many keys nobody needs to know what is wrong with each.
+Household = Annotated[
+    list[HouseholdKey],
+    Field(max_length=MAX_PARENTS + MAX_ADDRESSES),
+    AfterValidator(_family),
+]
+
+
 class SignalIn(Wire):
     """A registration."""
 
     reporter_id: ReporterCode
     reference: Reference
     child: ChildKey
-    household: Annotated[list[HouseholdKey], Field(default=[]), AfterValidator(_family)]
+    household: Annotated[Household, Field(default=[])]
     remove_on: LocalDate | None = None
     destroy_by: LocalDate | None = None
     permit: PermitText
@@ -89,9 +97,6 @@ class BsnKey(ChildKey):
     """A child's unblinded element, by number."""
 
     kind: Literal["bsn"]
-
-
-Household = Annotated[list[HouseholdKey], AfterValidator(_family)]
 
 
 class ChildFoundIn(Wire):

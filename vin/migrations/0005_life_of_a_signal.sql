@@ -24,6 +24,12 @@ ALTER TABLE matching.match
         FOREIGN KEY (signal_a) REFERENCES matching.signal (id) ON DELETE SET NULL,
     ADD CONSTRAINT match_signal_b
         FOREIGN KEY (signal_b) REFERENCES matching.signal (id) ON DELETE SET NULL;
+-- Whatever made a match void, it goes from sight and from here some time after that.
+ALTER TABLE matching.match ADD COLUMN voided_at timestamptz;
+UPDATE matching.match SET voided_at = clock_timestamp() WHERE status = 'void';
+ALTER TABLE matching.match
+    ADD CONSTRAINT match_voided CHECK ((status = 'void') = (voided_at IS NOT NULL));
+CREATE INDEX match_void ON matching.match (voided_at) WHERE voided_at IS NOT NULL;
 CREATE INDEX match_by_signal_a ON matching.match (signal_a);
 CREATE UNIQUE INDEX match_pair ON matching.match (signal_a, signal_b) WHERE status <> 'void';
 
@@ -33,9 +39,6 @@ CREATE TABLE matching.given_number (
     CONSTRAINT given_number_pk PRIMARY KEY (number)
 );
 INSERT INTO matching.given_number SELECT number FROM matching.match;
-
--- Each queue row says whether the signal is new or its keys changed (M11, M12).
-ALTER TABLE matching.match_queue ADD COLUMN changed boolean NOT NULL DEFAULT false;
 
 -- L6: what a new reporter is told once of the archive.
 CREATE TABLE matching.history_notice (
@@ -90,6 +93,18 @@ ALTER TABLE registry.reporter
     ADD COLUMN successor_id uuid,
     ADD CONSTRAINT reporter_successor FOREIGN KEY (successor_id) REFERENCES registry.reporter (id),
     ADD CONSTRAINT reporter_succeeded CHECK (successor_id IS NULL OR ended_at IS NOT NULL);
+
+-- M7, W3: after a succession a reporter may have several live signals on one child; these
+-- wait for the first to end.
+CREATE TABLE matching.waiting_child (
+    signal_id uuid NOT NULL,
+    reporter_id uuid NOT NULL,
+    key uuid NOT NULL,
+    CONSTRAINT waiting_child_pk PRIMARY KEY (signal_id),
+    CONSTRAINT waiting_child_signal FOREIGN KEY (signal_id)
+        REFERENCES matching.signal (id) ON DELETE CASCADE
+);
+CREATE INDEX waiting_child_by_key ON matching.waiting_child (reporter_id, key);
 
 -- W2: who takes over the live signals of an organisation whose agreement ended.
 ALTER TABLE registry.region
