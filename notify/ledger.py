@@ -565,8 +565,8 @@ async def withdraw_sides(db: Db, signals: Collection[UUID]) -> list[UUID]:
 async def delete_empty(db: Db, notices: Collection[UUID]) -> list[UUID]:
     """Delete what of these notices tells of nothing any more; ids of all that is gone.
 
-    They are locked first: the next statement then sees what a matcher put into them meanwhile,
-    and what another took out.
+    They are locked first: the last statement then sees what a matcher put into them meanwhile,
+    and what another took out. Deliveries are locked by id, as workers do.
     """
     await db.execute(
         """
@@ -574,6 +574,17 @@ async def delete_empty(db: Db, notices: Collection[UUID]) -> list[UUID]:
         SELECT id
           FROM notify.notice
          WHERE id = ANY($1)
+         ORDER BY id
+           FOR UPDATE
+        """,
+        list(notices),
+    )
+    await db.execute(
+        """
+        -- ledger.lock_deliveries
+        SELECT id
+          FROM notify.delivery
+         WHERE notice_id = ANY($1)
          ORDER BY id
            FOR UPDATE
         """,

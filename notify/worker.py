@@ -27,7 +27,9 @@ READ_SECONDS = 1.0
 WAIT_SECONDS = 0.25
 BEAT_SECONDS = LEASE.total_seconds() / 4
 STOP_SECONDS = 5.0
-FEW = 4  # of so many slots one at least is free before more is taken: a turn of one costs as much
+# To claim one costs as much as to claim many, so with few slots free we wait for another.
+FEW = 4
+GATHER_SECONDS = 0.05
 JITTER = SystemRandom()
 _T = TypeVar("_T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -54,6 +56,15 @@ class Shift:
         self._limits: dict[asyncio.Timeout, float] = {}
         self._stopping = False
 
+    async def free_slots(self) -> int:
+        """How many deliveries may be taken now; where there is room for few, soon for more."""
+        slots = self.office.slots
+        free = slots - len(self.busy)
+        if free < slots / FEW:
+            patience = GATHER_SECONDS if free else READ_SECONDS
+            await asyncio.wait(self.busy, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        return slots - len(self.busy)
+
     async def end_at(self, stop: asyncio.Event) -> None:
         """Wait for `stop`; from then on each step has its grace left."""
         await stop.wait()
@@ -75,14 +86,12 @@ class Shift:
             async with limit:
                 self._limits[limit] = grace
                 await asyncio.wait({task})
-            return task.result()
         except TimeoutError:
-            if not limit.expired():
-                raise
             raise UndeliveredError(Outcome(otherwise)) from None
         finally:
             self._limits.pop(limit, None)
             task.cancel()
+        return task.result()
 
 
 async def run_worker(office: Office, stop: asyncio.Event) -> None:
@@ -96,10 +105,8 @@ async def run_worker(office: Office, stop: asyncio.Event) -> None:
         beat = group.create_task(run_heartbeat(office.pool, busy.values()))
         group.create_task(shift.end_at(stop))
         while not stop.is_set():
-            if office.slots - len(busy) < office.slots / FEW:
-                await asyncio.wait(busy, timeout=READ_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                continue
-            for held in await take_batch(office, office.slots - len(busy), stop):
+            free = await shift.free_slots()
+            for held in await take_batch(office, free, stop) if free else ():
                 task = group.create_task(deliver(shift, held))
                 busy[task] = held
                 task.add_done_callback(busy.pop)
@@ -220,10 +227,9 @@ async def compose(office: Office, drafts: Sequence[Draft]) -> None:
 
 async def prepare(office: Office, db: Db, claims: Sequence[Claim]) -> None:
     """Let each channel look up at once what it needs."""
-    for channel, desk in office.desks.items():
+    for channel in dict.fromkeys(held.channel for held in claims):
         own = [held for held in claims if held.channel == channel]
-        if own:
-            await desk.prepare(db, own)
+        await office.desks[channel].prepare(db, own)
 
 
 async def write_ends(office: Office, ends: Sequence[End]) -> None:

@@ -1,9 +1,11 @@
 from datetime import timedelta
 from pathlib import Path
+from socket import socket
 from uuid import uuid4
 
 import asyncpg
 import pytest
+from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -15,6 +17,9 @@ from notify.queue import STREAM, Queue, connect
 from notify.relay import tidy_batch
 from notify.retry import Result
 from tests.notify.conftest import Service
+from vin import wiring
+from vin.errors import StartError
+from vin.settings import Address
 
 
 async def look(service: Service) -> dict[str, float]:
@@ -179,6 +184,28 @@ async def test_a_monitor_reads_them_over_http(service: Service) -> None:
     assert answer.content_type == "text/plain"
     assert "process_resident_memory_bytes" in text
     assert "vin_deliveries{" in text
+
+
+async def test_a_worker_shows_them_where_it_is_told_to(service: Service) -> None:
+    at = Address("127.0.0.1", free_port())
+    async with wiring.showing_metrics(service.office(), at), ClientSession() as session:
+        async with session.get(f"http://{at.host}:{at.port}/metrics") as answer:
+            assert answer.status == 200
+        with pytest.raises(StartError, match="Cannot listen on"):
+            async with wiring.showing_metrics(service.office(), at):
+                pass
+
+
+async def test_a_worker_that_is_told_nothing_shows_nothing(service: Service) -> None:
+    async with wiring.showing_metrics(service.office(), None):
+        pass
+
+
+def free_port() -> int:
+    with socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+    return port
 
 
 async def test_no_label_tells_which(service: Service) -> None:

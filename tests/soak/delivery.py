@@ -57,8 +57,8 @@ LONG = Plan(
 # For the suite: seconds instead of minutes.
 SHORT = replace(
     LONG,
-    deliveries=200,
-    seconds=6,
+    deliveries=120,
+    seconds=4,
     lease=2,
     faults={"kill": 3, "ambush": 5, "flush": 2, "redis": 1, "postgres": 1, "freeze": 1, "cut": 1},
     durable=False,

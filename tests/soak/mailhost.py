@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from itertools import cycle
 from random import Random
 from typing import TypeAlias
 
@@ -27,6 +28,8 @@ FAULTS: Mapping[str, Mapping[str, int]] = {
 }
 
 
+# Where workers are struck, in turn; the first is the worst, since the mail has arrived by then.
+MOMENTS = ("ANSWER", "RCPT", "DATA", "DOT", "CONTENT", "MAIL", "CONNECT")
 # Does something to the process that talks to us from this port.
 Strike: TypeAlias = Callable[[int], Awaitable[None]]
 CALLER: ContextVar[int] = ContextVar("CALLER")
@@ -47,6 +50,7 @@ class Mailhost(Peer):
         super().__init__()
         self.faulty = True
         self.met: Counter[str] = Counter()
+        self.moments = cycle(MOMENTS)
         self.ambush: tuple[str, Strike] | None = None
         self._hang_seconds = hang_seconds
         self._chance = {moment: draws(seed, moment) for moment in FAULTS}

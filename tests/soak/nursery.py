@@ -69,19 +69,25 @@ async def run_relay_process(settings: WorkerSettings) -> None:
 
 
 def born(role: str, skew: float, log: str, environment: Mapping[str, str]) -> None:
-    """The life of one process; it ends with us."""
+    """The life of one process; it ends with us, and never comes back from here."""
+    code = BUG
+    try:
+        live(role, skew, log, environment)
+        code = 0
+    except BaseException:  # noqa: BLE001 - nothing of the parent's may run in this process
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+def live(role: str, skew: float, log: str, environment: Mapping[str, str]) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):
         os.dup2(file, stream)
     told = time.time
     time.time = lambda: told() + skew
-    try:
-        asyncio.run(run(role, environment))
-    except BaseException:  # noqa: BLE001 - nothing of the parent's may run in this process
-        sys.excepthook(*sys.exc_info())
-        os._exit(BUG)
-    os._exit(0)
+    asyncio.run(run(role, environment))
 
 
 def main() -> None:

@@ -39,8 +39,8 @@ from vin.webhooks import Actor, Wanted, put_webhook
 if TYPE_CHECKING:
     from asyncpg import Pool, Record
 
-REPORTERS = 200
-CALLED = 20
+REPORTERS = 100
+CALLED = 10
 ROLES = {"worker-1": "worker", "worker-2": "worker", "worker-3": "worker", "relay-1": "relay"}
 SENDER = "vin@index.test"
 _T = TypeVar("_T")

@@ -13,7 +13,6 @@ from tests.soak.mailhost import draws
 from tests.soak.stage import ROLES, Stage
 
 Policy: TypeAlias = Literal["resend", "hold"]
-MOMENTS = ("CONNECT", "MAIL", "RCPT", "DATA", "CONTENT", "DOT", "ANSWER")
 DAY = 86400
 
 
@@ -61,7 +60,7 @@ async def ambush(scene: Stage, plan: Plan, chance: Random) -> None:
             await scene.nursery.replace(name, skew)
         struck.set()
 
-    scene.host.ambush = chance.choice(list(MOMENTS)), strike
+    scene.host.ambush = next(scene.host.moments), strike
     with suppress(TimeoutError):
         await asyncio.wait_for(struck.wait(), plan.lease)
 

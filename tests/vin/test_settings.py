@@ -70,6 +70,12 @@ def test_the_worker_knows_where_mail_goes() -> None:
     assert read_settings(WorkerSettings, {**WORKER, **BASES}).api_url == BASES["VIN_API_URL"]
 
 
+def test_a_worker_shows_metrics_only_where_it_is_told_to() -> None:
+    assert read_settings(WorkerSettings, WORKER).metrics is None
+    told = {**WORKER, "VIN_METRICS": "127.0.0.1:9100"}
+    assert read_settings(WorkerSettings, told).metrics == Address("127.0.0.1", 9100)
+
+
 def test_a_mail_server_may_have_an_ipv6_address() -> None:
     settings = read_settings(WorkerSettings, {**WORKER, "VIN_SMTP": "[::1]:2525"})
 
