@@ -66,5 +66,9 @@ class Breaker:
         ]
 
     def try_out(self, peer: Peer, now: float) -> None:
-        """Note that something is on its way to the peer; what becomes of it may never be told."""
-        self._lines[peer].trial_until = now + TRIAL_SECONDS
+        """Note that something is on its way to the peer; what becomes of it may never be told.
+
+        A peer that answered meanwhile needs no trial any more.
+        """
+        if peer in self._lines:
+            self._lines[peer].trial_until = now + TRIAL_SECONDS
