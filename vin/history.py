@@ -87,7 +87,9 @@ async def select_former(db: Db, notice: UUID, today: date) -> list[UUID]:
           JOIN matching.signal ON signal.id = history_signal.signal_id
          WHERE history_signal.history_notice_id = $1
            AND signal.destroy_by > $2
-           AND (signal.archive_until IS NULL OR signal.archive_until > $2)
+           AND (signal.archive_until > $2
+                OR signal.archive_until IS NULL
+               AND signal.remove_on > $2::date - interval '5 years')
          ORDER BY signal.registered_at DESC, signal.id
         """,
         notice,

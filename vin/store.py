@@ -321,7 +321,9 @@ async def select_signals(db: Db, ids: Collection[UUID], today: date) -> dict[UUI
                       JOIN matching.signal AS former ON former.id = history_signal.signal_id
                      WHERE history_signal.history_notice_id = history_notice.id
                        AND former.destroy_by > $2
-                       AND (former.archive_until IS NULL OR former.archive_until > $2))
+                       AND (former.archive_until > $2
+                            OR former.archive_until IS NULL
+                           AND former.remove_on > $2::date - interval '5 years'))
                     THEN history_notice.id END AS history_notice_id
           FROM matching.signal
           LEFT JOIN matching.processed ON processed.signal_id = signal.id

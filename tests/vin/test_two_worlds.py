@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.onlooker import Call, Onlooker
 from tests.plots import CHILDREN, COUPLE, HOME, LAST, Come, Detail, End, Script, Step, Wait, scripts
@@ -13,6 +13,8 @@ from tests.worlds import World, world
 
 STEPS = 15
 SOAK_STEPS = int(os.environ.get("SOAK_STEPS", "0"))
+# To make a failure smaller may take minutes, so only `scripts/soak worlds` does that.
+PHASES = [Phase.explicit, Phase.generate, *([Phase.shrink] if "SOAK_SHRINK" in os.environ else [])]
 
 
 async def seen_in(world: World, place: int, script: Script) -> list[object]:
@@ -40,7 +42,9 @@ async def worlds(
         yield one, other
 
 
-every = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
+every = settings(
+    deadline=None, suppress_health_check=list(HealthCheck), database=None, phases=PHASES
+)
 short = settings(every, max_examples=40, derandomize=True)
 long = settings(every, max_examples=max(1, SOAK_STEPS // STEPS))
 
