@@ -38,9 +38,9 @@ async def trouble(scene: Stage, plan: Plan, done: Counter[str]) -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with asyncio.TaskGroup() as group:
-        for at, kind in due:
+        for number, (at, kind) in enumerate(due):
             await asyncio.sleep(began + at - loop.time())
-            group.create_task(FAULTS[kind](scene, plan, chance))
+            group.create_task(FAULTS[kind](scene, plan, draws(plan.seed, f"{kind} {number}")))
             done[kind] += 1
 
 
