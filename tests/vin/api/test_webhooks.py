@@ -303,7 +303,7 @@ async def test_the_operators_list_decides(desk: Desk) -> None:
     assert (await desk.put({"url": "http://10.1.2.3:8080/hook"}))[0] == 201
 
 
-@pytest.mark.parametrize("name", ["a%20b", "a" * 65, "caf%C3%A9"])
+@pytest.mark.parametrize("name", ["a%20b", "a" * 65, "%C3%A9%C3%A9n"])
 async def test_a_name_is_short_and_plain(desk: Desk, name: str) -> None:
     status, answer = await desk.put({}, name)
 
