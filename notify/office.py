@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Office:
     """What they work with; `name` tells a worker apart in the ledger.
 
-    `clock` is the breaker's, in seconds since any instant.
+    `clock` is the breaker's, in seconds since any instant; `slots` are for mails.
     """
 
     pool: "Pool[Record]"

@@ -1,6 +1,7 @@
 """Loop: claims to messages, at least once; what may have arrived twice is flagged."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from notify import attempts
 from notify.attempts import LEASE, Claim, End, case_of
 from notify.carrier import Carrier, UndeliveredError
 from notify.errors import OUTAGE
+from notify.ledger import Channel, Peer
 from notify.office import Office
 from notify.queue import Entry
 from notify.retry import Outcome, Result, judge
@@ -23,6 +25,9 @@ from schemas.database import Db
 if TYPE_CHECKING:
     from asyncpg import Pool, Record
 
+# A receiver may take 15 seconds, so webhooks hold no slot of mails and have bounds of their own.
+CALLS = 64
+CALLS_TO_ONE = 4
 READ_SECONDS = 1.0
 WAIT_SECONDS = 0.25
 BEAT_SECONDS = LEASE.total_seconds() / 4
@@ -58,12 +63,26 @@ class Shift:
 
     async def free_slots(self) -> int:
         """How many deliveries may be taken now; where there is room for few, soon for more."""
-        slots = self.office.slots
-        free = slots - len(self.busy)
+        slots, mails = self.office.slots, self._mails()
+        free = slots - len(mails)
         if free < slots / FEW:
             patience = GATHER_SECONDS if free else READ_SECONDS
-            await asyncio.wait(self.busy, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        return slots - len(self.busy)
+            await asyncio.wait(mails, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        return slots - len(self._mails())
+
+    def _mails(self) -> list[asyncio.Task[None]]:
+        return [task for task, held in self.busy.items() if held.channel is Channel.MAIL]
+
+    def left_alone(self) -> list[Peer]:
+        """Who gets nothing now: who did not answer, and webhooks with enough under way.
+
+        What is meant for them is due again when its visibility ends.
+        """
+        resting = [*self.office.breaker.resting(self.office.clock())]
+        calls = Counter(held.webhook_id for held in self.busy.values() if held.webhook_id)
+        if calls.total() >= CALLS:
+            return [*resting, Channel.WEBHOOK]
+        return [*resting, *(hook for hook, count in calls.items() if count >= CALLS_TO_ONE)]
 
     async def end_at(self, stop: asyncio.Event) -> None:
         """Wait for `stop`; from then on each step has its grace left."""
@@ -106,7 +125,7 @@ async def run_worker(office: Office, stop: asyncio.Event) -> None:
         group.create_task(shift.end_at(stop))
         while not stop.is_set():
             free = await shift.free_slots()
-            for held in await take_batch(office, free, stop) if free else ():
+            for held in await take_batch(shift, free, stop) if free else ():
                 task = group.create_task(deliver(shift, held))
                 busy[task] = held
                 task.add_done_callback(busy.pop)
@@ -129,14 +148,14 @@ async def run_heartbeat(pool: "Pool[Record]", busy: Collection[Claim]) -> None:
             log.warning("heartbeat missed", reason=type(error).__name__)
 
 
-async def take_batch(office: Office, free: int, stop: asyncio.Event) -> list[Claim]:
+async def take_batch(shift: Shift, free: int, stop: asyncio.Event) -> list[Claim]:
     """Read wake-ups for the free slots and claim what they name; an outage is waited out.
 
     What came in with the stop is left to its visibility.
     """
     try:
-        entries = await office.queue.read(free, READ_SECONDS)
-        return [] if stop.is_set() else await claim_batch(office, entries)
+        entries = await shift.office.queue.read(free, READ_SECONDS)
+        return [] if stop.is_set() else await claim_batch(shift, entries)
     except OUTAGE as error:
         log.warning("worker waits", reason=type(error).__name__)
         with suppress(TimeoutError):
@@ -144,14 +163,14 @@ async def take_batch(office: Office, free: int, stop: asyncio.Event) -> list[Cla
         return []
 
 
-async def claim_batch(office: Office, entries: Sequence[Entry]) -> list[Claim]:
+async def claim_batch(shift: Shift, entries: Sequence[Entry]) -> list[Claim]:
     """Claim, commit, then let go of the wake-ups: from here the lease guards the delivery."""
     if not entries:
         return []
     wanted = [entry.delivery for entry in entries if entry.delivery is not None]
-    resting = office.breaker.resting(office.clock())
+    office = shift.office
     async with office.pool.acquire() as db, db.transaction():
-        claims = await attempts.claim(db, wanted, office.name, resting)
+        claims = await attempts.claim(db, wanted, office.name, shift.left_alone())
         await office.journal(db, [attempts.started(held) for held in claims])
     with suppress(*OUTAGE):
         await office.queue.acknowledge([entry.id for entry in entries])

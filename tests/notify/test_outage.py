@@ -4,18 +4,19 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 import pytest
 
-from notify import breaker, ledger
+from notify import breaker, ledger, worker
 from notify.attempts import Claim
 from notify.breaker import FAILURES
 from notify.carrier import UndeliveredError
 from notify.ledger import Channel, NewNotice
 from notify.relay import relay_batch
 from notify.retry import Outcome, Result, State
+from notify.worker import CALLS_TO_ONE
 from schemas.database import Db
 from tests.notify.conftest import AT, Service, add_webhook
 from tests.notify.smtp_peer import DROP, DroppedError, Moment
@@ -165,10 +166,8 @@ async def test_a_webhook_that_is_away_is_left_alone_and_no_other_is(service: Ser
     tried: Counter[UUID] = Counter()
     async with service.pool.acquire() as db:
         busy, quiet = await add_webhook(db), await add_webhook(db)
-        for hook, count in ((busy, 12), (quiet, 2)):
-            matches = [(uuid4(), uuid4()) for _ in range(count)]
-            await ledger.append(db, [NewNotice(uuid4(), uuid4(), matches, None, [hook])], AT)
-        await db.execute("DELETE FROM notify.delivery WHERE channel = 'mail'")
+        await append_calls(db, busy, 12)
+        await append_calls(db, quiet, 2)
     office = service.office(slots=1, desks={Channel.WEBHOOK: DeadDesk(tried)})
 
     async with service.running(office):
@@ -181,6 +180,62 @@ async def test_a_webhook_that_is_away_is_left_alone_and_no_other_is(service: Ser
     assert service.breaker.open() == [busy]
     assert await service.value("SELECT sum(spared) FROM notify.delivery") == 0
     assert await service.value("SELECT sum(attempt) FROM notify.delivery") == tried.total()
+
+
+@dataclass
+class Endless:
+    """Carries calls that nobody answers, and notes how many there are at once to whom."""
+
+    under_way: Counter[UUID | None] = field(default_factory=Counter)
+
+    def carrier(self, held: Claim) -> "EndlessCall":
+        return EndlessCall(self.under_way, held)
+
+    async def prepare(self, _db: Db, _claims: Sequence[Claim]) -> None:
+        return
+
+
+class EndlessCall(Dead):
+    async def introduce(self) -> None:
+        return
+
+    async def compose(self, _db: Db) -> bytes:
+        return b"call"
+
+    async def hand_over(self, _message: bytes) -> Outcome:
+        self._tried[self._held.webhook_id] += 1
+        await asyncio.sleep(60)
+        raise NotImplementedError
+
+
+async def test_webhooks_that_hang_keep_neither_mail_nor_another_webhook_waiting(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Endless()
+    async with service.pool.acquire() as db:
+        hanging, other = await add_webhook(db), await add_webhook(db)
+        await append_calls(db, hanging, 60)
+    desks = {**service.office().desks, Channel.WEBHOOK: calls}
+    monkeypatch.setattr(worker, "STOP_SECONDS", 0)
+
+    async with service.running(service.office(desks=desks)):
+        while calls.under_way[hanging] < CALLS_TO_ONE:
+            await asyncio.sleep(0.01)
+        await service.append(30)
+        async with service.pool.acquire() as db:
+            await append_calls(db, other, 1)
+        async with asyncio.timeout(5):
+            while len(service.peer.accepted) < 30 or not calls.under_way[other]:
+                await asyncio.sleep(0.01)
+        assert calls.under_way[hanging] <= CALLS_TO_ONE + service.office().slots
+
+
+async def append_calls(db: Db, hook: UUID, count: int) -> None:
+    """Matches for one webhook, and no mail."""
+    matches = [(uuid4(), uuid4()) for _ in range(count)]
+    notice = NewNotice(uuid4(), uuid4(), matches, None, [hook])
+    await ledger.append(db, [notice], AT)
+    await db.execute("DELETE FROM notify.delivery WHERE notice_id = $1 AND channel = 'mail'", notice.id)
 
 
 async def test_after_an_hour_without_a_mail_server_all_goes_out_once_and_in_turns(
