@@ -57,7 +57,9 @@ class Turn:
 
 @cache
 def _holidays_of(year: int) -> Collection[date]:
-    return frozenset(country_holidays("NL", years=year))
+    """The public holidays, without Good Friday: the package has it, but people work then."""
+    days = country_holidays("NL", years=year, language="nl")
+    return frozenset(days) - frozenset(days.get_named("Goede Vrijdag"))
 
 
 def is_working_day(day: date) -> bool:
@@ -109,5 +111,10 @@ def turn(planned: Sequence[Planned], waiting: Step, today: date) -> Turn:
 
 
 def is_settled(said: Collection[Outcome]) -> bool:
-    """A2: somebody says that they spoke, or both sides have said something."""
-    return len(said) >= _SIDES or not _CONTACT_MADE.isdisjoint(said)
+    """A2: somebody says that they spoke, or both have answered and one sees no shared need.
+
+    Where both tried in vain, the follow-up officer is to hear of it.
+    """
+    if not _CONTACT_MADE.isdisjoint(said):
+        return True
+    return len(said) >= _SIDES and Outcome.NO_SHARED_NEED in said

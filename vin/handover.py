@@ -7,7 +7,7 @@ from uuid import UUID
 
 from schemas.database import Db
 from schemas.dates import local_date
-from vin import audit, store, succession_store
+from vin import audit, link_store, store, succession_store
 from vin.audit import Entry, Event
 from vin.crypto.seal import DataKeys, Sealed
 from vin.signals import reference_binding
@@ -20,8 +20,8 @@ BATCH = 200
 async def hand_over(db: Db, keys: DataKeys, now: datetime) -> int:
     """Move one batch to the holder; how many, and 0 once nothing is left, or without a holder.
 
-    Any number may do so at once. Answers to retries are forgotten: they were the former
-    organisation's, which has no part in these signals any more.
+    Any number may do so at once. Answers to retries and links in mails are forgotten: they were
+    the former organisation's, which has no part in these signals any more.
     """
     holder = await succession_store.select_holder(db)
     if holder is None:
@@ -33,6 +33,7 @@ async def hand_over(db: Db, keys: DataKeys, now: datetime) -> int:
     await succession_store.update_owners(db, signals, seal_anew(left, holder, keys), holder)
     await follow(db, signals, holder, local_date(now))
     await store.release_keys(db, signals)
+    await link_store.delete_of(db, signals)
     moved = Counter(each.organisation for each in left)
     await audit.append(db, now, handover_entries(moved, holder))
     return len(left)

@@ -84,7 +84,7 @@ async def select_asked(db: Db, link: UUID, now: datetime, today: date) -> Asked 
 async def use(db: Db, link: UUID, now: datetime) -> bool:
     """Use a link up; False when it was used before or has expired.
 
-    The caller holds the legs of its match, as whoever destroys one does.
+    The caller holds its match and the legs of that, as whoever destroys one does.
     """
     used = await db.fetchval(
         """
@@ -100,6 +100,18 @@ async def use(db: Db, link: UUID, now: datetime) -> bool:
         now,
     )
     return used is not None
+
+
+async def delete_of(db: Db, signals: Sequence[UUID]) -> None:
+    """Forget the links of sides that another organisation has now; the caller holds the signals."""
+    await db.execute(
+        """
+        -- link_store.delete_of
+        DELETE FROM followup.link
+         WHERE signal_id = ANY($1::uuid[])
+        """,
+        signals,
+    )
 
 
 async def delete_expired(db: Db, now: datetime, limit: int) -> int:

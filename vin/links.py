@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 from schemas.database import Db
 from schemas.dates import local_date
-from vin import link_store, match_store, outcomes
+from vin import link_store, match_store, outcome_store, outcomes
 from vin.base64url import decode_base64url, encode_base64url
 from vin.crypto.link import TAG_BYTES, LinkKey
 from vin.errors import MatchNotOpenError, NotFoundError
@@ -69,7 +69,9 @@ async def answer(db: Db, link: UUID, saying: Saying, now: datetime) -> Asked | N
     asked = await find(db, link, now)
     if asked is None:
         return None
+    # As whoever writes a mail with the link: the legs, the match, then the link.
     await match_store.share_legs(db, [asked.side[0]])
+    await outcome_store.lock_match(db, asked.side[0])
     if not await link_store.use(db, link, now):
         return None
     try:

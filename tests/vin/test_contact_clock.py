@@ -35,7 +35,10 @@ days = st.dates(date(2020, 1, 1), date(2080, 12, 31))
         (date(2026, 12, 30), 3, date(2027, 1, 5)),  # New Year's Day
         (date(2026, 4, 24), 1, date(2026, 4, 28)),  # King's Day on a Monday
         (date(2026, 5, 13), 2, date(2026, 5, 18)),  # Ascension Day
-        (date(2026, 4, 2), 2, date(2026, 4, 8)),  # Good Friday and Easter Monday
+        (date(2026, 4, 2), 1, date(2026, 4, 3)),  # Good Friday is none of them
+        (date(2026, 4, 3), 1, date(2026, 4, 7)),  # Easter Monday
+        (date(2026, 5, 4), 1, date(2026, 5, 5)),  # Liberation Day counts every five years
+        (date(2025, 5, 2), 1, date(2025, 5, 6)),
     ],
 )
 def test_a2_working_days_pass_over_weekends_and_dutch_holidays(
@@ -136,10 +139,11 @@ def test_a2_other_days_of_the_region_put_a_step_off() -> None:
         ([Outcome.SPOKEN], True),
         ([Outcome.ALREADY_COOPERATING], True),
         ([Outcome.NOT_REACHABLE, Outcome.SPOKEN], True),
-        ([Outcome.NOT_REACHABLE, Outcome.NOT_REACHABLE], True),
+        ([Outcome.NOT_REACHABLE, Outcome.NO_SHARED_NEED], True),
+        ([Outcome.NOT_REACHABLE, Outcome.NOT_REACHABLE], False),
     ],
 )
-def test_a2_the_clock_stops_once_somebody_spoke_or_both_have_said_something(
+def test_a2_the_clock_stops_once_somebody_spoke_or_both_answered_and_one_sees_no_need(
     said: list[Outcome], *, settled: bool
 ) -> None:
     assert is_settled(said) is settled

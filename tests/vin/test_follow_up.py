@@ -200,7 +200,9 @@ async def test_a2_once_one_side_says_that_they_spoke_nothing_more_comes(
     assert await db.fetchval("SELECT count(*) FROM notify.notice WHERE kind <> 'match'") == 0
 
 
-async def test_a2_once_both_sides_said_something_nothing_more_comes(db: Db, pair: Pair) -> None:
+async def test_a2_once_both_answered_and_one_sees_no_need_nothing_more_comes(
+    db: Db, pair: Pair
+) -> None:
     await pair.says(pair.a, Outcome.NOT_REACHABLE)
     await follow(db, REMINDED, OVERDUE)
     assert len(await told(db, OVERDUE)) == 2
@@ -210,6 +212,18 @@ async def test_a2_once_both_sides_said_something_nothing_more_comes(db: Db, pair
 
     assert await told(db, LISTED) == []
     assert await listed(db, LISTED) == []
+
+
+async def test_a2_where_both_tried_in_vain_the_officer_hears_of_it(db: Db, pair: Pair) -> None:
+    place = await make_municipality(db, pair.b.organisation)
+    officer = await make_officer(db, "follow_up_officer", municipality=place)
+    await pair.says(pair.a, Outcome.NOT_REACHABLE)
+    await pair.says(pair.b, Outcome.NOT_REACHABLE)
+
+    await follow(db, REMINDED, OVERDUE, LISTED)
+
+    assert await told(db, LISTED) == [(officer, "worklist")]
+    assert await listed(db, LISTED) == [pair.number]
 
 
 async def test_a2_who_takes_back_that_they_spoke_is_reminded_again(db: Db, pair: Pair) -> None:

@@ -213,12 +213,14 @@ class Court:
     async def make_case(self, child: int, acts: Sequence[Act]) -> Case:
         await self.db.execute("DELETE FROM followup.clock")
         case = Case(await make_pair(self.db, child, of=self.reporters))
-        if answering in acts:
-            await LINKS.offer(self.db, uuid4(), [case.side(0)], MATCHED)
         if reminding in acts:
             async with self.db.transaction():
                 await follow_batch(self.db, REMINDED)
             case.mail = await self.claim(case)
+        if answering in acts:
+            # What is on its way may have arrived before: its link is the same.
+            notice = case.mail.notice_id if case.mail else uuid4()
+            await LINKS.offer(self.db, notice, [case.side(0)], MATCHED)
         for act, place in ((destroying_own, 0), (destroying, 1)):
             if act in acts:
                 await self.db.execute(
@@ -267,6 +269,7 @@ PAIRS = [
     (answering, destroying_own),
     (answering, answering),
     (reminding, saying),
+    (reminding, answering),
     (reminding, withdrawing),
     (reminding, destroying),
     (reminding, destroying_own),

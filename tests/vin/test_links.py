@@ -12,12 +12,13 @@ from schemas.database import Db
 from tests.following import LINK_KEY, LINKS, MATCHED, MINUTE, REMINDED, Pair, follow, make_pair
 from tests.following import reminders as written_reminders
 from tests.life import Stopped
-from tests.world import SECRETS
+from tests.world import SECRETS, make_reporter
 from vin import links
 from vin.base64url import decode_base64url, encode_base64url
 from vin.contact_clock import Outcome
 from vin.crypto.link import LinkKey
 from vin.follow_up import follow_batch
+from vin.handover import hand_over
 from vin.link_store import Asked
 from vin.notices import NoticeComposer
 from vin.outcomes import Saying
@@ -160,6 +161,28 @@ async def test_l4_a_link_goes_with_either_leg(db: Db, pair: Pair) -> None:
         assert not await works(db, token)
     kept = await db.fetch("SELECT signal_id FROM followup.link")
     assert [row["signal_id"] for row in kept] == [pair.signals[1]]
+
+
+async def test_w2_a_link_in_a_mail_to_who_takes_part_no_more_goes_at_the_hand_over(
+    db: Db, pair: Pair
+) -> None:
+    tokens = await mailed(db)
+    holder = await make_reporter(db, 8)
+    await db.execute(
+        "UPDATE registry.agreement SET valid_to = $2 WHERE organisation_id = $1",
+        pair.a.organisation,
+        MATCHED.date(),
+    )
+    await db.execute(
+        "UPDATE registry.region SET holder_organisation_id = $1, holder_reporter_id = $2",
+        holder.organisation,
+        holder.id,
+    )
+    async with db.transaction():
+        assert await hand_over(db, SECRETS.contact, REMINDED) == 1
+
+    assert not await works(db, tokens[pair.a.email], REMINDED)
+    assert await works(db, tokens[pair.b.email], REMINDED)
 
 
 async def test_g3_an_answer_by_link_is_in_the_log_without_the_link(db: Db, pair: Pair) -> None:
