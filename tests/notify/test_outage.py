@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import pytest
@@ -182,20 +182,9 @@ async def test_a_webhook_that_is_away_is_left_alone_and_no_other_is(service: Ser
     assert await service.value("SELECT sum(attempt) FROM notify.delivery") == tried.total()
 
 
-@dataclass
-class Endless:
-    """Carries calls that nobody answers, and notes how many there are at once to whom."""
+class Hanging(Dead):
+    """Carries calls that nobody answers, and counts those under way to each webhook."""
 
-    under_way: Counter[UUID | None] = field(default_factory=Counter)
-
-    def carrier(self, held: Claim) -> "EndlessCall":
-        return EndlessCall(self.under_way, held)
-
-    async def prepare(self, _db: Db, _claims: Sequence[Claim]) -> None:
-        return
-
-
-class EndlessCall(Dead):
     async def introduce(self) -> None:
         return
 
@@ -203,31 +192,40 @@ class EndlessCall(Dead):
         return b"call"
 
     async def hand_over(self, _message: bytes) -> Outcome:
+        assert self._held.webhook_id is not None
         self._tried[self._held.webhook_id] += 1
         await asyncio.sleep(60)
         raise NotImplementedError
 
 
+class HangingDesk(DeadDesk):
+    def carrier(self, held: Claim) -> Hanging:
+        return Hanging(self.tried, held)
+
+    async def prepare(self, _db: Db, _claims: Sequence[Claim]) -> None:
+        return
+
+
 async def test_webhooks_that_hang_keep_neither_mail_nor_another_webhook_waiting(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = Endless()
+    under_way: Counter[UUID] = Counter()
     async with service.pool.acquire() as db:
         hanging, other = await add_webhook(db), await add_webhook(db)
         await append_calls(db, hanging, 60)
-    desks = {**service.office().desks, Channel.WEBHOOK: calls}
+    desks = {**service.office().desks, Channel.WEBHOOK: HangingDesk(under_way)}
     monkeypatch.setattr(worker, "STOP_SECONDS", 0)
 
     async with service.running(service.office(desks=desks)):
-        while calls.under_way[hanging] < CALLS_TO_ONE:
+        while under_way[hanging] < CALLS_TO_ONE:
             await asyncio.sleep(0.01)
         await service.append(30)
         async with service.pool.acquire() as db:
             await append_calls(db, other, 1)
         async with asyncio.timeout(5):
-            while len(service.peer.accepted) < 30 or not calls.under_way[other]:
+            while len(service.peer.accepted) < 30 or not under_way[other]:
                 await asyncio.sleep(0.01)
-        assert calls.under_way[hanging] <= CALLS_TO_ONE + service.office().slots
+        assert under_way[hanging] <= CALLS_TO_ONE + service.office().slots
 
 
 async def append_calls(db: Db, hook: UUID, count: int) -> None:
@@ -235,7 +233,9 @@ async def append_calls(db: Db, hook: UUID, count: int) -> None:
     matches = [(uuid4(), uuid4()) for _ in range(count)]
     notice = NewNotice(uuid4(), uuid4(), matches, None, [hook])
     await ledger.append(db, [notice], AT)
-    await db.execute("DELETE FROM notify.delivery WHERE notice_id = $1 AND channel = 'mail'", notice.id)
+    await db.execute(
+        "DELETE FROM notify.delivery WHERE notice_id = $1 AND channel = 'mail'", notice.id
+    )
 
 
 async def test_after_an_hour_without_a_mail_server_all_goes_out_once_and_in_turns(

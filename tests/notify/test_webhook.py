@@ -253,6 +253,38 @@ async def test_an_endless_answer_is_cut_off() -> None:
         await cut.wait()
 
 
+def endlessly(start: bytes, more: bytes) -> Answer:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(start)
+        while True:
+            writer.write(more * 1000)
+            await writer.drain()
+
+    return answer
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "interim answers": (endlessly(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"), Result.UNANSWERED),
+    "headers": (endlessly(b"HTTP/1.1 200 OK\r\n", b"X: 1\r\n"), Result.UNANSWERED),
+    "a chunk's extension": (endlessly(CHUNKED + b"1;", b"a"), Result.SENT),
+}
+
+
+@pytest.mark.parametrize(("answer", "result"), ENDLESS.values(), ids=ENDLESS)
+async def test_nothing_in_an_answer_goes_on_without_end(
+    authority: tuple[ssl.SSLContext, Path], answer: Answer, result: Result
+) -> None:
+    serving, certificate = authority
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    async with receiving(answer) as plain, receiving(answer, tls=serving) as sealed:
+        names = Names(sealed.port, ["127.0.0.1"])
+        async with open_sender(LOOPBACK, trusting, names) as sender, asyncio.timeout(5):
+            ends = [await end_of(sender, plain.url), await end_of(sender, "https://hooks.example/")]
+
+    assert [end.result for end in ends] == [result, result]
+
+
 async def test_a_dripping_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 202 Accepted\r\n\r\n")
