@@ -7,6 +7,7 @@ decided by the database's clock alone.
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from random import SystemRandom
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 WAITS: Mapping[Channel, Waits] = {Channel.MAIL: retry.MAIL, Channel.WEBHOOK: retry.WEBHOOK}
 LEASE = timedelta(seconds=20)
 SWEEP = 500
+JITTER = SystemRandom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +291,7 @@ async def finish_batch(db: Db, ends: Sequence[End]) -> list[DeliveryFinished]:
 
 
 async def sweep(db: Db) -> list[DeliveryFinished]:
-    """End the attempts whose worker let the lease run out; most are due again at once.
+    """End the attempts whose worker let the lease run out; at first they are due again at once.
 
     One that had reached DATA may have arrived. Runs in the caller's transaction, which keeps
     the rows locked between the two statements.
@@ -312,7 +314,7 @@ async def sweep(db: Db) -> list[DeliveryFinished]:
     lost = [(_claim(row), row["in_data"]) for row in rows]
     over = Outcome(Result.LEASE_OVER)
     ends = [
-        End(held, over, judge(case_of(held, in_data=in_data), over, jitter=0))
+        End(held, over, judge(case_of(held, in_data=in_data), over, JITTER.random()))
         for held, in_data in lost
     ]
     return await finish_batch(db, ends)

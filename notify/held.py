@@ -162,14 +162,17 @@ async def retry(db: Db, deliveries: Sequence[UUID]) -> dict[UUID, Channel]:
 
 
 async def resolve(db: Db, delivery: UUID, answer: Answer) -> Channel | None:
-    """Say what became of a delivery that may have arrived; None unless it waits for that."""
+    """Say what became of a delivery that may have arrived; None unless it waits for that.
+
+    It is flagged unless it was sent: what was dropped can still be retried, and come twice then.
+    """
     state = BECOMES[answer]
     channel: str | None = await db.fetchval(
         """
         -- held.resolve
         UPDATE notify.delivery
            SET state = $2, next_at = clock_timestamp(), spared = attempt,
-               maybe_duplicate = maybe_duplicate OR $2 = 'retry',
+               maybe_duplicate = maybe_duplicate OR $2 <> 'sent',
                finished_at = CASE WHEN $2 <> 'retry' THEN clock_timestamp() END
          WHERE id = $1
            AND state = 'unknown'

@@ -130,9 +130,13 @@ class Conversation:
         return False
 
     async def _mail(self, envelope: Envelope) -> None:
+        """No reply to this is on the recipient, whatever its code says."""
         self._half_way = True
         options, _ = self._options(envelope)
-        await self._ask(self._smtp.mail(envelope.sender, options=options), Result.UNREACHABLE)
+        try:
+            await self._ask(self._smtp.mail(envelope.sender, options=options), Result.UNREACHABLE)
+        except DeadAddressError as error:
+            raise UndeliveredError(error.outcome) from None
 
     async def _ask(self, step: Awaitable[SMTPResponse], otherwise: Result) -> SMTPResponse:
         """Make a step; `otherwise` is what it means when there is no clear answer."""

@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from notify.retry import State
 from schemas.database import Db
+
+
+# Servers give up within days. Later, who finds an old return address can do nothing with it.
+HEARD = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +24,7 @@ class Reported:
 
 
 async def lock(db: Db, delivery: UUID, attempt: int) -> Reported | None:
-    """Keep others off a mail's delivery; None when there is no such attempt any more."""
+    """Keep others off a mail's delivery; None when its attempt is gone, or too long ago."""
     row = await db.fetchrow(
         """
         -- reports.lock
@@ -30,10 +35,12 @@ async def lock(db: Db, delivery: UUID, attempt: int) -> Reported | None:
          WHERE delivery.id = $1
            AND delivery.channel = 'mail'
            AND attempt.attempt = $2
+           AND attempt.started_at > clock_timestamp() - $3::interval
            FOR UPDATE
         """,
         delivery,
         attempt,
+        HEARD,
     )
     if row is None:
         return None

@@ -96,8 +96,12 @@ _CALLS: Sequence[timedelta] = [
     timedelta(hours=24),
 ]
 MAX_ATTEMPTS = len(_FAULTS) + 1
-# Whoever claims next may do better; what kills its worker each time dies in the end.
-_CRASHES: Sequence[timedelta] = [timedelta()] * (MAX_ATTEMPTS - 1)
+# Whoever claims next may do better; what kills its worker each time dies in the end. By the
+# third time those that were claimed together part, so that it dies alone.
+_CRASHES: Sequence[timedelta] = [
+    *[timedelta()] * 2,
+    *[timedelta(minutes=1)] * (MAX_ATTEMPTS - 3),
+]
 LONGEST_WAIT = timedelta(hours=24)
 
 MAIL: Waits = {

@@ -6,13 +6,12 @@ from collections.abc import Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from random import SystemRandom
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from notify import attempts
-from notify.attempts import LEASE, Claim, End, case_of
+from notify.attempts import JITTER, LEASE, Claim, End, case_of
 from notify.carrier import Carrier, UndeliveredError
 from notify.errors import OUTAGE
 from notify.ledger import Channel, Peer
@@ -35,7 +34,6 @@ STOP_SECONDS = 5.0
 # To claim one costs as much as to claim many, so with few slots free we wait for another.
 FEW = 4
 GATHER_SECONDS = 0.05
-JITTER = SystemRandom()
 _T = TypeVar("_T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -223,9 +221,20 @@ async def send(shift: Shift, held: Claim, carrier: Carrier) -> Outcome:
     await shift.drafts.share(draft)
     if draft.error is not None:
         raise draft.error
-    return await shift.unless_stopped(
-        carrier.hand_over(draft.message), STOP_SECONDS, Result.UNANSWERED
-    )
+    return await hand_over(shift, draft)
+
+
+async def hand_over(shift: Shift, draft: Draft) -> Outcome:
+    """Let the message go; from here on it may have arrived, whatever else fails."""
+    handing = draft.carrier.hand_over(draft.message)
+    try:
+        return await shift.unless_stopped(handing, STOP_SECONDS, Result.UNANSWERED)
+    except UndeliveredError:
+        raise
+    except Exception as error:  # noqa: BLE001 - an outage or a bug: neither tells what arrived
+        failed = {"delivery": draft.held.delivery_id, "error": type(error).__name__}
+        log.error("hand-over failed", **failed)  # noqa: TRY400 - its text may quote contact data
+        raise UndeliveredError(Outcome(Result.UNANSWERED)) from None
 
 
 async def compose(office: Office, drafts: Sequence[Draft]) -> None:

@@ -166,6 +166,24 @@ async def test_what_kills_its_worker_each_time_dies_in_the_end(db: Db) -> None:
     assert await db.fetchval("SELECT finished_at IS NOT NULL FROM notify.delivery")
 
 
+async def test_those_that_one_of_them_takes_down_with_it_part(db: Db) -> None:
+    """At first all try again at once: mostly it was a restart. By the third time they spread."""
+    notices = [NewNotice(uuid4(), uuid4(), [(uuid4(), uuid4())]) for _ in range(9)]
+    await ledger.append(db, notices, AT)
+    for _ in range(3):
+        together = await attempts.claim(db, await ledger.mark_queued(db, 9), "worker 1")
+        assert len(together) == 9
+        await end_leases(db)
+        await attempts.sweep(db)
+
+    spread = await db.fetchval(
+        "SELECT max(next_at) - min(next_at) FROM notify.delivery WHERE state = 'retry'"
+    )
+
+    assert len(await ledger.mark_queued(db, 9)) < 9
+    assert timedelta(seconds=1) < spread < timedelta(minutes=2)
+
+
 @pytest.mark.parametrize(
     ("outcome", "verdict", "flagged"),
     [

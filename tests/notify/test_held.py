@@ -105,7 +105,7 @@ async def test_what_is_under_way_cannot_be_retried(db: Db) -> None:
     [
         (Answer.SENT, State.SENT, False),
         (Answer.RESEND, State.RETRY, True),
-        (Answer.DROPPED, State.DEAD, False),
+        (Answer.DROPPED, State.DEAD, True),
     ],
 )
 async def test_an_operator_says_what_became_of_what_may_have_arrived(

@@ -125,7 +125,7 @@ async def test_w3_an_unknown_mailbox_is_buried_and_the_attempt_ends_as_that_says
 @pytest.mark.parametrize(
     ("moment", "replies"),
     [
-        ("MAIL", ["550 5.1.7 bad sender", "550 5.7.1 not from you"]),
+        ("MAIL", ["550 5.1.7 bad sender", "550 5.7.1 not from you", "550 5.1.1 unknown sender"]),
         ("RCPT", ["550 no such user", "550 5.7.1 not allowed", "552 5.2.2 full", "554 5.1.8 you"]),
         ("DOT", ["554 5.7.1 spam", "552 5.3.4 too big", "550 5.1.11 odd"]),
     ],

@@ -10,9 +10,10 @@ from asyncpg import PostgresConnectionError
 
 from notify import attempts, ledger, worker
 from notify.ledger import Channel
+from notify.mail import Conversation
 from notify.office import Office
 from notify.queue import HIGH_WATER
-from notify.retry import Result, State
+from notify.retry import Outcome, Result, State
 from notify.worker import run_worker
 from tests.notify.conftest import Service
 from tests.notify.smtp_peer import DROP, HANG, Moment
@@ -308,6 +309,27 @@ async def test_a_stop_does_not_wait_for_a_server_that_hangs(
 
     ((state, attempt, _),) = await service.standing()
     assert (state, attempt) in {("sending", 1), ("retry", 1)}
+
+
+async def test_whatever_fails_after_the_mark_may_have_arrived(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unforeseen error tells no more of what the server has than silence does."""
+    hand_over = Conversation.hand_over
+
+    async def stumble(self: Conversation, message: bytes) -> Outcome:
+        await hand_over(self, message)
+        raise LookupError
+
+    monkeypatch.setattr(Conversation, "hand_over", stumble)
+    await service.append()
+
+    async with service.running():
+        await service.settle(retry=1)
+
+    assert await service.standing() == [("retry", 1, True)]
+    assert service.log.results() == [Result.UNANSWERED]
+    assert list(service.copies().values()) == [1]
 
 
 async def test_a_notice_that_cannot_be_written_stops_no_other(service: Service) -> None:

@@ -341,6 +341,18 @@ async def test_what_postfix_reports_is_followed(
     assert await post.standing() == after
 
 
+async def test_a_report_that_comes_a_month_later_counts_no_more(post: Post) -> None:
+    """Who finds an old mail's return address has no hold over its reader's mailbox."""
+    address = await post.attempt()
+    await post.db.execute("UPDATE notify.attempt SET started_at = started_at - interval '31 days'")
+
+    assert await post.comes_back(address, report(on("failed", "5.1.1"))) == 250
+
+    assert await post.standing() == ("sent", 1, 0, None)
+    assert await post.recipient() == post.team.one.email
+    assert await post.logged() == []
+
+
 async def test_a_delay_is_noted_and_nothing_else(post: Post) -> None:
     await post.comes_back(await post.attempt(), report(on("delayed", "4.4.1")))
 
