@@ -8,7 +8,6 @@ from uuid import UUID
 from notify.retry import State
 from schemas.database import Db
 
-
 # Servers give up within days. Later, who finds an old return address can do nothing with it.
 HEARD = timedelta(days=30)
 
