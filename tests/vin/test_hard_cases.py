@@ -13,6 +13,7 @@ from schemas.dates import LOCAL, years_after
 from tests.bsns import fresh_bsn
 from tests.people import Crowd, Person, operate, people, status_of
 from tests.running import Up, running
+from vin.contact_clock import working_days_after
 
 Bsn = tuple[str, str]
 
@@ -279,6 +280,7 @@ async def before_the_end(crowd: Crowd, cast: Cast) -> None:
     await a.registers(cast.child, removeOn=cast.end.isoformat())
     await last.registers(cast.child)
     assert await last.knows() == {a.email: "child"}
+    assert await a2_reminded_on(crowd) == working_days_after(cast.end - timedelta(days=1), 3)
 
     grown, sibling = [await crowd.person(place) for place in range(2)]
     mother = parent()
@@ -286,6 +288,14 @@ async def before_the_end(crowd: Crowd, cast: Cast) -> None:
     await sibling.registers(child(), mother)
     assert await sibling.knows() == {grown.email: "household"}
     cast.people = {"a": a, "grown": grown, "sibling": sibling}
+
+
+async def a2_reminded_on(crowd: Crowd) -> date:
+    """When the contact clock of the one match that there is will remind of it."""
+    db = await asyncpg.connect(crowd.up.ready["databaseUrl"])
+    day: date = await db.fetchval("SELECT next_on FROM followup.clock")
+    await db.close()
+    return day
 
 
 async def after_the_end(crowd: Crowd, cast: Cast) -> None:
