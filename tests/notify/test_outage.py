@@ -228,6 +228,25 @@ async def test_webhooks_that_hang_keep_neither_mail_nor_another_webhook_waiting(
         assert under_way[hanging] <= CALLS_TO_ONE + service.office().slots
 
 
+async def test_webhooks_that_hang_are_called_no_more_than_so_many_at_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "CALLS", 8)
+    monkeypatch.setattr(worker, "STOP_SECONDS", 0)
+    under_way: Counter[UUID] = Counter()
+    async with service.pool.acquire() as db:
+        for _ in range(20):
+            await append_calls(db, await add_webhook(db), 3)
+    office = service.office(desks={Channel.WEBHOOK: HangingDesk(under_way)})
+
+    async with service.running(office):
+        while await service.value("SELECT bool_or(state = 'pending') FROM notify.delivery"):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+
+    assert 8 <= under_way.total() < 8 + office.slots
+
+
 async def append_calls(db: Db, hook: UUID, count: int) -> None:
     """Matches for one webhook, and no mail."""
     matches = [(uuid4(), uuid4()) for _ in range(count)]
