@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
 
 import structlog
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 # A receiver may take 15 seconds, so webhooks hold no slot of mails and have bounds of their own.
 CALLS = 64
 CALLS_TO_ONE = 4
+CALL_SECONDS = 0.5
 READ_SECONDS = 1.0
 WAIT_SECONDS = 0.25
 BEAT_SECONDS = LEASE.total_seconds() / 4
@@ -58,9 +60,11 @@ class Shift:
         self.busy: dict[asyncio.Task[None], Claim] = {}
         self._limits: dict[asyncio.Timeout, float] = {}
         self._stopping = False
+        self._slow: set[UUID] = set()
 
     async def free_slots(self) -> int:
         """How many deliveries may be taken now; where there is room for few, soon for more."""
+        await self._wait_for_calls()
         slots, mails = self.office.slots, self._mails()
         free = slots - len(mails)
         if free < slots / FEW:
@@ -71,16 +75,33 @@ class Shift:
     def _mails(self) -> list[asyncio.Task[None]]:
         return [task for task, held in self.busy.items() if held.channel is Channel.MAIL]
 
+    def _full(self) -> set[UUID]:
+        """Webhooks with enough under way."""
+        calls = Counter(held.webhook_id for held in self.busy.values() if held.webhook_id)
+        return {hook for hook, count in calls.items() if count >= CALLS_TO_ONE}
+
+    async def _wait_for_calls(self) -> None:
+        """Wait for full webhooks that are quick, and for each slow one once in a while.
+
+        What is read while they are full is due again only when its visibility ends.
+        """
+        self._slow &= self._full()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CALL_SECONDS):
+                while quick := self._full() - self._slow:
+                    calls = [task for task, held in self.busy.items() if held.webhook_id in quick]
+                    await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        self._slow = self._full()
+
     def left_alone(self) -> list[Peer]:
         """Who gets nothing now: who did not answer, and webhooks with enough under way.
 
         What is meant for them is due again when its visibility ends.
         """
         resting = [*self.office.breaker.resting(self.office.clock())]
-        calls = Counter(held.webhook_id for held in self.busy.values() if held.webhook_id)
-        if calls.total() >= CALLS:
+        if len(self.busy) - len(self._mails()) >= CALLS:
             return [*resting, Channel.WEBHOOK]
-        return [*resting, *(hook for hook, count in calls.items() if count >= CALLS_TO_ONE)]
+        return [*resting, *self._full()]
 
     async def end_at(self, stop: asyncio.Event) -> None:
         """Wait for `stop`; from then on each step has its grace left."""

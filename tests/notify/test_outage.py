@@ -247,6 +247,29 @@ async def test_webhooks_that_hang_are_called_no_more_than_so_many_at_once(
     assert 8 <= under_way.total() < 8 + office.slots
 
 
+class QuickDesk(HangingDesk):
+    """Its calls are answered at once."""
+
+    def carrier(self, held: Claim) -> Hanging:
+        return Quick(self.tried, held)
+
+
+class Quick(Hanging):
+    async def hand_over(self, _message: bytes) -> Outcome:
+        await asyncio.sleep(0.01)
+        return Outcome(Result.SENT, 200)
+
+
+async def test_a_quick_webhook_is_told_of_a_whole_caseload_in_one_go(service: Service) -> None:
+    """None of it is left to its visibility, as what comes for a busy webhook is."""
+    async with service.pool.acquire() as db:
+        await append_calls(db, await add_webhook(db), 100)
+
+    async with service.running(service.office(desks={Channel.WEBHOOK: QuickDesk(Counter())})):
+        async with asyncio.timeout(ledger.VISIBILITY.total_seconds()):
+            await service.settle(sent=100)
+
+
 async def append_calls(db: Db, hook: UUID, count: int) -> None:
     """Matches for one webhook, and no mail."""
     matches = [(uuid4(), uuid4()) for _ in range(count)]
