@@ -14,6 +14,8 @@ from notify.retry import Result, State
 from schemas.database import Db
 
 VISIBILITY = timedelta(seconds=10)
+# Of a match that is 3 KB in a mail: servers turn away what is too long, and nobody reads it.
+FULL = 100
 
 
 class Channel(StrEnum):
@@ -112,8 +114,8 @@ async def lock_mailboxes(db: Db, reporters: Collection[UUID]) -> None:
 async def select_waiting(db: Db, notices: Sequence[NewNotice]) -> dict[UUID, UUID]:
     """Of each notice that can go into an earlier one to the same reporter, into which.
 
-    Only the latest are looked at, and only those that no relay, withdrawal or worker has: none
-    of these can get hold of them before the transaction ends.
+    Only the latest are looked at, and only those that are not full and that no relay, withdrawal
+    or worker has: none of these can get hold of them before the transaction ends.
     """
     rows = await db.fetch(
         """
@@ -133,10 +135,12 @@ async def select_waiting(db: Db, notices: Sequence[NewNotice]) -> dict[UUID, UUI
            AND delivery.channel = 'mail'
            AND delivery.state = 'pending'
            AND delivery.attempt = 0
+         WHERE $3 > (SELECT count(*) FROM notify.notice_match WHERE notice_id = notice.id)
            FOR UPDATE OF notice, delivery SKIP LOCKED
         """,
         [notice.id for notice in notices],
         [notice.reporter_id for notice in notices],
+        FULL,
     )
     return {row["id"]: row["waiting"] for row in rows}
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from notify import attempts, ledger
-from notify.ledger import Channel, NewNotice
+from notify.ledger import FULL, Channel, NewNotice
 from notify.retry import Outcome, Result, State, Verdict
 from schemas.database import Db
 from tests.notify.conftest import AT, Service, add_webhook, letter_for
@@ -76,6 +76,18 @@ async def test_forty_matches_of_a_caseload_are_two_mails(db: Db) -> None:
         await go_out(db)
 
     assert await told_together(db) == [1, 39]
+
+
+async def test_a_mail_that_is_long_enough_takes_nothing_more_in(db: Db) -> None:
+    """Servers turn away mails of megabytes, which a caseload of thousands would be."""
+    await tell(db, news())
+    await go_out(db)
+    for _ in range(5):
+        last = news(matches=FULL // 2)
+        await tell(db, last)
+
+    assert await told_together(db) == [1, FULL // 2, FULL, FULL]
+    assert 2 * DIGEST.total_seconds() < await waits(db, last) <= 3 * DIGEST.total_seconds()
 
 
 async def test_each_later_mail_keeps_its_distance_from_the_one_before(db: Db) -> None:
