@@ -211,6 +211,15 @@ async def test_an_address_that_changes_meanwhile_is_not_marked(post: Post) -> No
     assert await post.recipient() == "new@school.test"
 
 
+async def test_an_officers_address_that_changes_meanwhile_is_not_marked(post: Post) -> None:
+    await make_officer(post.db, "coordinator", post.team.organisation)
+    boxes = {each.kind: each for each in await mailboxes.select_line(post.db, post.notice)}
+    await post.db.execute("UPDATE registry.officer SET contact = contact || '\\x00'")
+
+    assert not await mailboxes.mark_dead(post.db, boxes["officer"], await Clock().now(post.db))
+    assert await mailboxes.list_dead(post.db, "operator", await Clock().now(post.db)) == []
+
+
 async def test_who_stands_in_two_places_with_one_address_is_not_tried_twice(post: Post) -> None:
     await make_officer(post.db, "coordinator", post.team.organisation)
     for colleague in (post.team.two, post.team.three):
