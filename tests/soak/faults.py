@@ -11,6 +11,14 @@ RULES = "tests/matching/test_rules.py"
 HISTORY = "tests/vin/test_history.py"
 RETENTION = "tests/vin/test_retention.py"
 WORLDS = "tests/vin/test_two_worlds.py"
+ATTEMPTS = "tests/notify/test_attempts.py"
+BREAKER = "tests/notify/test_breaker.py"
+CALLS = "tests/notify/test_webhook.py"
+DIGEST = "tests/notify/test_digest.py"
+FOLLOWING = "tests/vin/test_follow_up_interleavings.py"
+LINKS = "tests/vin/test_links.py"
+OUTAGE = "tests/notify/test_outage.py"
+RETRY = "tests/notify/test_retry.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,17 +191,21 @@ async def claim_queued(""",
             Edit(
                 "vin/notices.py",
                 """
-from uuid import UUID
+from dataclasses import dataclass
 """,
                 """
-from dataclasses import replace
-from uuid import UUID
+from dataclasses import dataclass, replace
 """,
             ),
             Edit(
                 "vin/notices.py",
-                """[side for side in sides if side.status is Status.OPEN]""",
-                """[replace(side, status=Status.OPEN) for side in sides]""",
+                """
+            if side.status is Status.OPEN:
+                found[places[side.match, side.signal]].append(side)
+""",
+                """
+            found[places[side.match, side.signal]].append(replace(side, status=Status.OPEN))
+""",
             ),
         ),
         (ORDERS, MACHINE),
@@ -204,7 +216,7 @@ from uuid import UUID
             Edit(
                 "vin/notices.py",
                 """
-    await match_store.share_legs(db, [match for match, _ in keys])
+    await match_store.share_legs(db, matches | on_steps)
 """,
                 """
 """,
@@ -282,13 +294,13 @@ from uuid import UUID
         (
             Edit(
                 "vin/matches.py",
-                """sides[signal.reporter].append(""",
-                """sides[signal.reporter, each.id].append(""",
+                """sides[signal.reporter, signal.organisation].append(""",
+                """sides[signal.reporter, signal.organisation, each.id].append(""",
             ),
             Edit(
                 "vin/matches.py",
-                """for reporter, matches in""",
-                """for (reporter, _), matches in""",
+                """for (reporter, party), matches in sorted(""",
+                """for (reporter, party, _), matches in sorted(""",
             ),
         ),
         (MACHINE,),
@@ -458,14 +470,25 @@ from uuid import UUID
             Edit(
                 "notify/ledger.py",
                 """
+          FROM notify.notice
+         WHERE id = ANY($1)
          ORDER BY id
            FOR UPDATE
-        \"\"\",
-        list(notices),
 """,
                 """
-        \"\"\",
-        list(notices),
+          FROM notify.notice
+         WHERE id = ANY($1)
+""",
+            ),
+            Edit(
+                "notify/ledger.py",
+                """
+         WHERE notice_id = ANY($1)
+         ORDER BY id
+           FOR UPDATE
+""",
+                """
+         WHERE notice_id = ANY($1)
 """,
             ),
         ),
@@ -492,8 +515,8 @@ from uuid import UUID
         (
             Edit(
                 "vin/registry.py",
-                "_contact(standing, broker, standing.broker_name)",
-                "_contact(standing, broker)",
+                "_contact(standing, broker.box, standing.broker_name)",
+                "_contact(standing, broker.box)",
             ),
         ),
         (WORLDS,),
@@ -522,5 +545,180 @@ from uuid import UUID
             ),
         ),
         (WORLDS,),
+    ),
+    Fault(
+        "an older attempt writes as if it were the latest",
+        (
+            Edit(
+                "notify/attempts.py",
+                """
+           AND delivery.attempt = held.attempt
+""",
+                """
+""",
+            ),
+            Edit(
+                "notify/attempts.py",
+                """
+                AND delivery.attempt = ended.attempt
+""",
+                """
+""",
+            ),
+        ),
+        (ATTEMPTS,),
+    ),
+    Fault(
+        "a mail leaves without a note that it is about to",
+        (
+            Edit(
+                "notify/attempts.py",
+                """
+           SET phase = 'data', lease_until""",
+                """
+           SET lease_until""",
+            ),
+        ),
+        (ATTEMPTS,),
+    ),
+    Fault(
+        "a pause lets go what workers hold",
+        (
+            Edit(
+                "notify/attempts.py",
+                """
+           AND channel NOT IN (SELECT name FROM notify.channel WHERE paused_at IS NOT NULL)
+        RETURNING""",
+                """
+        RETURNING""",
+            ),
+        ),
+        (ATTEMPTS,),
+    ),
+    Fault(
+        "under hold what a dead worker held is sent again",
+        (
+            Edit(
+                "notify/retry.py",
+                """if doubtful and case.hold:""",
+                """if result is Result.UNANSWERED and case.hold:""",
+            ),
+        ),
+        (ATTEMPTS, OUTAGE, RETRY),
+    ),
+    Fault(
+        "what may come twice is not flagged",
+        (
+            Edit(
+                "notify/retry.py",
+                """
+    return Verdict(State.RETRY, max(wait, asked), spared=spared, doubtful=doubtful)
+""",
+                """
+    return Verdict(State.RETRY, max(wait, asked), spared=spared)
+""",
+            ),
+        ),
+        (ATTEMPTS, RETRY),
+    ),
+    Fault(
+        "an answer does not close the breaker",
+        (
+            Edit(
+                "notify/breaker.py",
+                """self._lines.pop(peer, None)""",
+                """self._lines.get(peer)""",
+            ),
+        ),
+        (BREAKER, OUTAGE),
+    ),
+    Fault(
+        "a mail server that is away uses up the attempts",
+        (
+            Edit(
+                "notify/worker.py",
+                """
+    return open_ and result""",
+                """
+    return not open_ and result""",
+            ),
+        ),
+        (OUTAGE,),
+    ),
+    Fault(
+        "no reader has a quiet time",
+        (
+            Edit(
+                "notify/ledger.py",
+                """
+           SET quiet_until = told_at + $3
+""",
+                """
+           SET quiet_until = told_at + $3 * 0
+""",
+            ),
+        ),
+        (DIGEST,),
+    ),
+    Fault(
+        "a notice takes in more while a relay or a withdrawal has it",
+        (
+            Edit(
+                "notify/ledger.py",
+                """
+           FOR UPDATE OF notice, delivery SKIP LOCKED
+""",
+                """
+""",
+            ),
+        ),
+        (DIGEST,),
+    ),
+    Fault(
+        "a link works twice",
+        (
+            Edit(
+                "vin/link_store.py",
+                """
+           AND link.used_at IS NULL
+""",
+                """
+""",
+            ),
+            Edit(
+                "vin/link_store.py",
+                """
+           AND used_at IS NULL
+""",
+                """
+""",
+            ),
+        ),
+        (LINKS,),
+    ),
+    Fault(
+        "of two who use a link at once both are heard",
+        (
+            Edit(
+                "vin/link_store.py",
+                """
+           AND used_at IS NULL
+""",
+                """
+""",
+            ),
+        ),
+        (FOLLOWING,),
+    ),
+    Fault(
+        "a webhook leads to another address",
+        (
+            Edit(
+                "notify/webhook.py",
+                """allow_redirects=False""",
+                """allow_redirects=True""",
+            ),
+        ),
+        (CALLS,),
     ),
 )
