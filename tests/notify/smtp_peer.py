@@ -5,6 +5,7 @@ import ssl
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,8 +59,10 @@ class Peer:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.sessions += 1
         try:
+            session = Session(self, reader, writer)
+            SESSION.set(session)
             with suppress(DroppedError, ConnectionError, asyncio.IncompleteReadError):
-                await Session(self, reader, writer).talk()
+                await session.talk()
         finally:
             writer.close()
         with suppress(ConnectionError, ssl.SSLError):
@@ -86,6 +89,12 @@ class Session:
         self.writer = writer
         self.encrypted = False
         self.sender = self.recipient = self.options = ""
+
+    @property
+    def port(self) -> int:
+        """Where the client talks from."""
+        found: int = self.writer.get_extra_info("peername")[1]
+        return found
 
     async def talk(self) -> None:
         verbs = {
@@ -150,6 +159,10 @@ class Session:
     async def quit(self, _: str) -> None:
         await self.say("QUIT", "221 bye")
         raise DroppedError
+
+
+# Whose moment it is that the peer meets.
+SESSION: ContextVar[Session] = ContextVar("SESSION")
 
 
 @asynccontextmanager

@@ -51,6 +51,7 @@ LONG = Plan(
         "redis": 3,
         "postgres": 3,
         "freeze": 4,
+        "overtake": 8,
         "jump": 4,
         "cut": 6,
     },
@@ -80,6 +81,7 @@ class Result:
     held: int = 0
     held_accepted: int = 0
     dead: int = 0
+    killed: int = 0
     longest_stream: int = 0
     seconds_to_settle: float = 0.0
     done: Counter[str] = field(default_factory=Counter)
@@ -228,6 +230,7 @@ async def tell(scene: Stage, result: Result) -> None:
     result.lost = await lost(scene, copies)
     result.met = scene.host.met + scene.hooks.met
     result.calls = len(scene.hooks.hooks)
+    result.killed = scene.nursery.killed
     async with scene.pool.acquire() as db:
         flagged = {
             row["id"]
@@ -305,7 +308,7 @@ def show(result: Result) -> None:
         f"  {result.held} held ({result.held_accepted} had arrived), {result.dead} dead letters,"
         f" all settled {result.seconds_to_settle:.1f} s after the last fault,"
         f" longest stream {result.longest_stream}\n"
-        f"  faults: {done}\n  other servers: {met}"
+        f"  faults: {done}; {result.killed} processes killed\n  other servers: {met}"
     )
     for sentence in result.broken[:20]:
         print(f"  BROKEN {sentence}")

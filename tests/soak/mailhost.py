@@ -1,17 +1,15 @@
 """A mail server that fails at every verb, as often as a bad week makes it."""
 
 import asyncio
-from asyncio import StreamReader, StreamWriter
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from itertools import cycle
 from random import Random
 from typing import TypeAlias
 
 from tests.invariants import Copy, copy_of
-from tests.notify.smtp_peer import DROP, HANG, DroppedError, Peer, listening
+from tests.notify.smtp_peer import DROP, HANG, SESSION, DroppedError, Peer, Session, listening
 
 # Of each moment the faults, with how many in a thousand meet them.
 FAULTS: Mapping[str, Mapping[str, int]] = {
@@ -32,12 +30,33 @@ FAULTS: Mapping[str, Mapping[str, int]] = {
 MOMENTS = ("ANSWER", "RCPT", "DATA", "DOT", "CONTENT", "MAIL", "CONNECT")
 # Does something to the process that talks to us from this port.
 Strike: TypeAlias = Callable[[int], Awaitable[None]]
-CALLER: ContextVar[int] = ContextVar("CALLER")
+# So long the one that was overtaken may do harm before the other goes on.
+RACE_SECONDS = 2.0
 
 
 def draws(seed: int, what: str) -> Random:
     """Chance that comes again with the seed, one for each purpose."""
     return Random(f"{seed} {what}")  # noqa: S311 - nothing is kept secret with it
+
+
+class Race:
+    """Stops the next worker before DATA, and lets it go on when another has its mail in DATA."""
+
+    def __init__(self, stop: Strike) -> None:
+        self.overtaken = asyncio.Event()
+        self._stop = stop
+        self._first: Session | None = None
+        self._mail = ""
+
+    async def meet(self, moment: str, session: Session) -> None:
+        # In a return path the attempt's number follows the delivery.
+        mail = session.sender.partition(".")[0]
+        if self._first is None and moment == "RCPT":
+            self._first, self._mail = session, mail
+            await self._stop(session.port)
+        elif session is not self._first and (moment, mail) == ("CONTENT", self._mail):
+            self.overtaken.set()
+            await asyncio.sleep(RACE_SECONDS)
 
 
 class Mailhost(Peer):
@@ -52,17 +71,16 @@ class Mailhost(Peer):
         self.met: Counter[str] = Counter()
         self.moments = cycle(MOMENTS)
         self.ambush: tuple[str, Strike] | None = None
+        self.race: Race | None = None
         self._hang_seconds = hang_seconds
         self._chance = {moment: draws(seed, moment) for moment in FAULTS}
-
-    async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
-        CALLER.set(writer.get_extra_info("peername")[1])
-        await super().serve(reader, writer)
 
     async def meet(self, moment: str, reply: str) -> str:
         if self.ambush and self.ambush[0] == moment:
             (_, strike), self.ambush = self.ambush, None
-            await strike(CALLER.get())
+            await strike(SESSION.get().port)
+        if self.race is not None:
+            await self.race.meet(moment, SESSION.get())
         fault = self._draw(moment) if self.faulty else None
         if fault is None:
             return reply

@@ -87,6 +87,8 @@ class Nursery:
         self._logs = logs
         self._turn = asyncio.Lock()
         self.living: dict[str, int] = {}
+        self.frozen: set[str] = set()
+        self.killed = 0
 
     async def start(self, name: str, skew: float = 0.0) -> None:
         async with self._turn:
@@ -99,12 +101,20 @@ class Nursery:
             if answer != "killed":
                 message = f"{name} {answer}; its log tells why"
                 raise RuntimeError(message)
+            self.killed += 1
+            self.frozen.discard(name)
             await self._start(name, skew)
 
-    async def signal(self, verb: str, name: str) -> None:
-        """Freeze or thaw."""
+    async def freeze(self, name: str) -> None:
+        """Let one stand still."""
         async with self._turn:
-            await self._say(f"{verb} {name}")
+            await self._say(f"freeze {name}")
+            self.frozen.add(name)
+
+    async def thaw(self, name: str) -> None:
+        async with self._turn:
+            await self._say(f"thaw {name}")
+            self.frozen.discard(name)
 
     def holder(self, port: int) -> str | None:
         """Who of them has the connection that comes from this port."""

@@ -9,7 +9,7 @@ from random import Random
 from typing import Literal, TypeAlias
 
 from notify.errors import OUTAGE
-from tests.soak.mailhost import draws
+from tests.soak.mailhost import Race, draws
 from tests.soak.stage import ROLES, Stage
 
 Policy: TypeAlias = Literal["resend", "hold"]
@@ -45,8 +45,12 @@ async def trouble(scene: Stage, plan: Plan, done: Counter[str]) -> None:
 
 
 async def kill(scene: Stage, _: Plan, chance: Random) -> None:
-    """A process dies and another takes its place, whose clock is up to a day off."""
-    await scene.nursery.replace(chance.choice(list(ROLES)), chance.uniform(-DAY, DAY))
+    """A process dies and another takes its place, whose clock is up to a day off.
+
+    Those that stand still are to wake up again.
+    """
+    awake = [name for name in ROLES if name not in scene.nursery.frozen]
+    await scene.nursery.replace(chance.choice(awake or list(ROLES)), chance.uniform(-DAY, DAY))
 
 
 async def ambush(scene: Stage, plan: Plan, chance: Random) -> None:
@@ -106,15 +110,33 @@ async def cut(scene: Stage, _plan: Plan, _chance: Random) -> None:
 async def freeze(scene: Stage, plan: Plan, chance: Random) -> None:
     """A process stands still for twice a lease, and goes on as if nothing had been."""
     name = chance.choice(list(ROLES))
-    await scene.nursery.signal("freeze", name)
+    await scene.nursery.freeze(name)
     await asyncio.sleep(2 * plan.lease)
-    await scene.nursery.signal("thaw", name)
+    await scene.nursery.thaw(name)
+
+
+async def overtake(scene: Stage, plan: Plan, _: Random) -> None:
+    """A worker stands still before DATA until another has the same mail there, and goes on."""
+    frozen: list[str] = []
+
+    async def stop(port: int) -> None:
+        name = scene.nursery.holder(port)
+        if name is not None:
+            await scene.nursery.freeze(name)
+            frozen.append(name)
+
+    race = scene.host.race = Race(stop)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(race.overtaken.wait(), 2 * plan.lease)
+    for name in frozen:
+        await scene.nursery.thaw(name)
 
 
 FAULTS: Mapping[str, Callable[[Stage, Plan, Random], Coroutine[None, None, None]]] = {
     "kill": kill,
     "ambush": ambush,
     "freeze": freeze,
+    "overtake": overtake,
     "flush": flush,
     "redis": crash_redis,
     "postgres": crash_postgres,
