@@ -41,7 +41,8 @@ def hasten(seconds: float) -> None:
     worker.BEAT_SECONDS = seconds / 4
     ledger.VISIBILITY = timedelta(seconds=seconds / 2)
     queue.STALE_SECONDS = max(1, int(seconds / 2))
-    mail.COMMAND_SECONDS = mail.DATA_SECONDS = webhook.TOTAL_SECONDS = max(1, int(seconds / 2))
+    mail.COMMAND_SECONDS = int(1.5 * seconds)
+    mail.DATA_SECONDS = webhook.TOTAL_SECONDS = max(1, int(seconds / 2))
 
 
 async def run(role: str, environment: Mapping[str, str]) -> None:
